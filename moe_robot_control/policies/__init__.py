@@ -1,0 +1,1 @@
+"""Observation spaces, expert and manipulation networks, their mixture and runtime."""
