@@ -70,6 +70,18 @@ class ArmConfig:
     cameras: dict[str, CameraMount]
     topics: dict[str, str]
 
+    @property
+    def rotation(self) -> np.ndarray:
+        """The held orientation as a rotation matrix. Shape (3, 3)."""
+        w, x, y, z = self.orientation
+        return np.array(
+            [
+                [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+                [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+                [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+            ]
+        )
+
     @classmethod
     def load(cls, name_or_path: str | Path = "panda") -> ArmConfig:
         """Read an arm by the name of a file in `config/arms`, or by a path.

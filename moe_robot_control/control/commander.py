@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import mujoco
 import numpy as np
 
 from moe_robot_control.control.arm_config import ArmConfig
+from moe_robot_control.control.differential_ik import joint_velocities
 from moe_robot_control.control.kinematics import Kinematics
 from moe_robot_control.policies.spaces import ACTION_HIGH, ACTION_LOW, CONTROL_PERIOD
 
-DAMPING = 0.02
-"""Damping of the least-squares inverse [1]; keeps joint velocities bounded near singularities."""
-ORIENTATION_GAIN = 4.0
-"""Rate at which orientation errors are corrected [1/s]."""
-POSTURE_GAIN = 0.5
-"""Pull towards the home posture in the null space [1/s]."""
 JOINT_LIMIT_GAIN = 8.0
 """A joint's speed towards its limit is at most this times the distance left [1/s]."""
 WORKSPACE_GAIN = 8.0
@@ -31,17 +25,12 @@ class Commander:
     limits and the workspace box, and is finite for any input: a row with a value that is not
     finite is treated as a wish to stand still. The environments step it with a batch of
     simulations, the node with a batch of one: the same code.
-
-    Damped least squares: Nakamura and Hanafusa 1986; null-space posture: Liegeois 1977.
     """
 
     def __init__(self, config: ArmConfig, batch_size: int = 1) -> None:
         self.config = config
         self.kinematics = Kinematics(config.kinematics, config.joint_names, config.tip_site)
         self._batch_size = batch_size
-        target = np.empty(9)
-        mujoco.mju_quat2Mat(target, config.orientation)
-        self._target = target.reshape(3, 3)
         self._velocity = np.zeros((batch_size, self.kinematics.num_joints))
         self._gripper_open = np.ones(batch_size, dtype=bool)
 
@@ -94,28 +83,13 @@ class Commander:
 
     def _solve(self, q: np.ndarray, linear: np.ndarray) -> np.ndarray:
         config = self.config
-        position, rotation, jacobian = self.kinematics.forward_and_jacobian(q)
+        position, _ = self.kinematics.forward(q)
         linear = np.clip(
             linear,
             WORKSPACE_GAIN * np.minimum(config.workspace_lower - position, 0.0),
             WORKSPACE_GAIN * np.maximum(config.workspace_upper - position, 0.0),
         )
-        # rotation error as the axis of R_target R^T, exact to first order
-        error = self._target @ np.swapaxes(rotation, -1, -2)
-        angular = 0.5 * np.stack(
-            [
-                error[..., 2, 1] - error[..., 1, 2],
-                error[..., 0, 2] - error[..., 2, 0],
-                error[..., 1, 0] - error[..., 0, 1],
-            ],
-            axis=-1,
-        )
-        wanted = np.concatenate([linear, ORIENTATION_GAIN * angular], axis=-1)
-        transposed = np.swapaxes(jacobian, -1, -2)
-        gram = jacobian @ transposed + DAMPING**2 * np.eye(6)
-        posture = POSTURE_GAIN * (config.home - q)
-        residual = wanted - (jacobian @ posture[..., None])[..., 0]
-        return posture + (transposed @ np.linalg.solve(gram, residual[..., None]))[..., 0]
+        return joint_velocities(self.kinematics, q, linear, config.rotation, config.home)
 
     def _limit(self, q: np.ndarray, velocity: np.ndarray) -> np.ndarray:
         config = self.config

@@ -1,0 +1,76 @@
+"""Differential inverse kinematics with a held orientation, vectorised over configurations."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from moe_robot_control.control.kinematics import Kinematics
+
+DAMPING = 0.02
+"""Damping of the least-squares inverse [1]; keeps joint velocities bounded near singularities."""
+ORIENTATION_GAIN = 4.0
+"""Rate at which orientation errors are corrected [1/s]."""
+POSTURE_GAIN = 0.5
+"""Pull towards the home posture in the null space [1/s]."""
+
+
+def joint_velocities(
+    kinematics: Kinematics,
+    joint_positions: np.ndarray,
+    linear: np.ndarray,
+    orientation: np.ndarray,
+    home: np.ndarray,
+) -> np.ndarray:
+    """Joint velocities that move the tip at `linear` while it keeps `orientation`.
+
+    Damped least squares (Nakamura and Hanafusa 1986) with a posture task in the null space
+    (Liegeois 1977).
+
+    Args:
+        kinematics: the arm.
+        joint_positions: [rad]. Shape (n, joints).
+        linear: wanted velocity of the tip, base frame [m/s]. Shape (n, 3).
+        orientation: rotation matrix to hold, base frame. Shape (3, 3).
+        home: preferred posture [rad]. Shape (joints,).
+
+    Returns:
+        [rad/s]. Shape (n, joints).
+    """
+    _, rotation, jacobian = kinematics.forward_and_jacobian(joint_positions)
+    # axis of R_target R^T, the rotation error to first order
+    error = orientation @ np.swapaxes(rotation, -1, -2)
+    angular = 0.5 * np.stack(
+        [
+            error[..., 2, 1] - error[..., 1, 2],
+            error[..., 0, 2] - error[..., 2, 0],
+            error[..., 1, 0] - error[..., 0, 1],
+        ],
+        axis=-1,
+    )
+    wanted = np.concatenate([linear, ORIENTATION_GAIN * angular], axis=-1)
+    transposed = np.swapaxes(jacobian, -1, -2)
+    gram = jacobian @ transposed + DAMPING**2 * np.eye(6)
+    posture = POSTURE_GAIN * (home - joint_positions)
+    residual = wanted - (jacobian @ posture[..., None])[..., 0]
+    return posture + (transposed @ np.linalg.solve(gram, residual[..., None]))[..., 0]
+
+
+def solve_position(
+    kinematics: Kinematics,
+    tips: np.ndarray,
+    orientation: np.ndarray,
+    home: np.ndarray,
+    iterations: int = 80,
+) -> np.ndarray:
+    """Joint positions [rad] that hold the tip upright at `tips`, searched from `home`.
+
+    Shapes (n, 3) -> (n, joints).
+    """
+    step = 0.2
+    q = np.tile(home, (len(tips), 1))
+    for _ in range(iterations):
+        position, _ = kinematics.forward(q)
+        q = q + step * joint_velocities(
+            kinematics, q, (tips - position) / (2 * step), orientation, home
+        )
+    return q

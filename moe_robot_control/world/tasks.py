@@ -1,0 +1,261 @@
+"""The job on the bench: resets, success of each skill, and progress through the scenarios."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from moe_robot_control.control.differential_ik import solve_position
+from moe_robot_control.control.kinematics import Kinematics
+from moe_robot_control.errors import MoeRobotControlError
+from moe_robot_control.policies.spaces import NUM_SCENARIOS, SKILLS, check_skill
+from moe_robot_control.world.scene import FURNITURE, load_placements
+from moe_robot_control.world.simulation import BenchSimulation
+
+DOOR_OPEN = 1.0
+"""A door this far open is open [rad]."""
+DRAWER_OPEN = 0.09
+"""A drawer this far out is open [m]."""
+BUTTON_PRESSED = 0.018
+"""A plunger this far down is pressed [m]."""
+RELEASED_WIDTH = 0.045
+"""A gripper opened this wide holds nothing [m]."""
+BOX_FLOOR = 0.006
+VIAL_HALF_LENGTH = 0.04
+SETTLING_TIME = 0.25
+"""Loose parts come to rest for this long before an episode begins [s]."""
+TIP_START = np.array([[0.36, -0.20, 0.24], [0.54, 0.20, 0.36]])
+"""Box from which the tip's start is drawn [m]: lower and upper corner."""
+
+
+class TaskError(MoeRobotControlError):
+    """A scenario that does not exist, or a scene that cannot show a skill."""
+
+
+def check_scenario(scenario: int) -> int:
+    """Return `scenario`, or raise `TaskError` naming the valid range."""
+    if isinstance(scenario, bool) or not isinstance(scenario, int | np.integer):
+        raise TaskError(f"scenario must be a whole number, not {scenario!r}")
+    if not 1 <= scenario <= NUM_SCENARIOS:
+        raise TaskError(f"scenario {scenario} does not exist: expected 1 to {NUM_SCENARIOS}")
+    return int(scenario)
+
+
+def first_stage(scenario: int | None = None, skill: str | None = None) -> int:
+    """Index in `SKILLS` of the first skill to be done.
+
+    Scenario k leaves the last k skills of `SKILLS`; a skill starts where it is next.
+    """
+    if (scenario is None) == (skill is None):
+        raise TaskError("give either a scenario or a skill")
+    if skill is not None:
+        return SKILLS.index(check_skill(skill))
+    return NUM_SCENARIOS - check_scenario(scenario)
+
+
+def _horizontal(sim: BenchSimulation, part: str, other: str) -> np.ndarray:
+    offset = sim.body_position(f"{part}/{part}") - sim.body_position(f"{other}/{other}")
+    return np.linalg.norm(offset[:, :2], axis=1)
+
+
+def _released(sim: BenchSimulation) -> np.ndarray:
+    return sim.gripper_width > RELEASED_WIDTH
+
+
+def _vial_stands(sim: BenchSimulation, part: str, radius: float, floor: float) -> np.ndarray:
+    bottom = sim.body_position("vial/vial")[:, 2] - VIAL_HALF_LENGTH
+    upright = sim.body_up("vial/vial")[:, 2] > 0.95
+    return (
+        upright
+        & (_horizontal(sim, "vial", part) < radius)
+        & (np.abs(bottom - floor) < 0.006)
+        & _released(sim)
+    )
+
+
+def _door_is_open(sim: BenchSimulation) -> np.ndarray:
+    return sim.joint("cabinet/door") > DOOR_OPEN
+
+
+def _lid_is_off(sim: BenchSimulation) -> np.ndarray:
+    return (_horizontal(sim, "lid", "box") > 0.06) & (sim.body_position("lid/lid")[:, 2] < 0.07)
+
+
+def _vial_on_tray(sim: BenchSimulation) -> np.ndarray:
+    return _vial_stands(sim, "tray", radius=0.035, floor=0.006)
+
+
+def _drawer_is_open(sim: BenchSimulation) -> np.ndarray:
+    return sim.joint("chest/drawer") > DRAWER_OPEN
+
+
+def _vial_in_rack(sim: BenchSimulation) -> np.ndarray:
+    return _vial_stands(sim, "rack", radius=0.015, floor=0.008)
+
+
+def _button_is_pressed(sim: BenchSimulation) -> np.ndarray:
+    return sim.joint("button/button") > BUTTON_PRESSED
+
+
+def _vial_in_bin(sim: BenchSimulation) -> np.ndarray:
+    height = sim.body_position("vial/vial")[:, 2]
+    return (_horizontal(sim, "vial", "bin") < 0.055) & (height < 0.06) & _released(sim)
+
+
+PREDICATES: dict[str, Callable[[BenchSimulation], np.ndarray]] = {
+    "rotate_door": _door_is_open,
+    "unbox": _lid_is_off,
+    "pick_and_place": _vial_on_tray,
+    "pull_drawer": _drawer_is_open,
+    "pick_and_insert": _vial_in_rack,
+    "push_button": _button_is_pressed,
+    "pick_and_drop": _vial_in_bin,
+}
+"""Whether each skill's result stands in each simulation. sim -> (n,) bool."""
+
+
+class BenchTask:
+    """Resets simulations and follows their progress through the skills.
+
+    Attributes:
+        stage: index in `SKILLS` of the skill that is next. Shape (n,).
+        goal: stage at which the episode has succeeded. Shape (n,).
+        out_of_order: a later skill's result came before its turn. Shape (n,), bool.
+    """
+
+    def __init__(self, sim: BenchSimulation) -> None:
+        self.sim = sim
+        self.stage = np.zeros(sim.num_sims, dtype=int)
+        self.goal = np.full(sim.num_sims, NUM_SCENARIOS)
+        self.out_of_order = np.zeros(sim.num_sims, dtype=bool)
+        self._kinematics = Kinematics(sim.arm.kinematics, sim.arm.joint_names, sim.arm.tip_site)
+        self._placements = load_placements()
+
+    @property
+    def success(self) -> np.ndarray:
+        """Whether everything asked for is done, in order. Shape (n,), bool."""
+        return (self.stage >= self.goal) & ~self.out_of_order
+
+    def reset(
+        self,
+        seeds: Sequence[int],
+        scenario: int | None = None,
+        skill: str | None = None,
+        ids: np.ndarray | None = None,
+        tip_box: np.ndarray = TIP_START,
+    ) -> None:
+        """Start new episodes: furniture, loose parts and arm placed at random.
+
+        Args:
+            seeds: one seed for each simulation; equal seeds give equal states.
+            scenario: 1 to 7, or
+            skill: the one skill to do.
+            ids: simulations to reset; all by default. Shape (k,).
+            tip_box: corners of the box for the tip's start [m]. Shape (2, 3).
+
+        Raises:
+            TaskError: no such scenario, or the scene lacks parts.
+        """
+        stage = first_stage(scenario, skill)
+        ids = np.arange(self.sim.num_sims) if ids is None else np.asarray(ids, dtype=int)
+        if len(seeds) != len(ids):
+            raise ValueError(f"{len(seeds)} seeds for {len(ids)} simulations")
+        rngs = [np.random.default_rng([int(seed), stage]) for seed in seeds]
+        sim = self.sim
+        sim.clear(ids)
+        self._place_furniture(ids, rngs)
+        sim.forward(ids)
+        self._place_loose(ids, rngs, stage)
+        self._place_arm(ids, rngs, tip_box)
+        steps = round(SETTLING_TIME / sim.model.opt.timestep)
+        sim.settle(ids, steps)
+        self.stage[ids] = stage
+        self.goal[ids] = NUM_SCENARIOS if skill is None else stage + 1
+        self.out_of_order[ids] = False
+
+    def update(self) -> None:
+        """Take note of what has been done since the last call."""
+        done = np.stack(
+            [
+                PREDICATES[skill](self.sim) if self._can_show(skill) else self._never()
+                for skill in SKILLS
+            ]
+        )
+        sims = np.arange(self.sim.num_sims)
+        current = done[np.minimum(self.stage, NUM_SCENARIOS - 1), sims]
+        advance = current & (self.stage < self.goal)
+        later = np.arange(NUM_SCENARIOS)[:, None] > self.stage
+        self.out_of_order |= (done & later).any(axis=0) & (self.stage < self.goal)
+        self.stage = self.stage + advance
+
+    def _never(self) -> np.ndarray:
+        return np.zeros(self.sim.num_sims, dtype=bool)
+
+    def _can_show(self, skill: str) -> bool:
+        needs = {
+            "rotate_door": ("cabinet",),
+            "unbox": ("box", "lid"),
+            "pick_and_place": ("tray", "vial"),
+            "pull_drawer": ("chest",),
+            "pick_and_insert": ("rack", "vial"),
+            "push_button": ("button",),
+            "pick_and_drop": ("bin", "vial"),
+        }
+        return all(self.sim.has(part) for part in needs[skill])
+
+    def _place_furniture(self, ids: np.ndarray, rngs: list[np.random.Generator]) -> None:
+        for part in FURNITURE:
+            placement = self._placements[part]
+            # drawn for absent parts too, so that one seed means one layout
+            offset = np.stack([rng.uniform(-1.0, 1.0, 3) for rng in rngs])
+            if self.sim.has(part):
+                self.sim.place(part, ids, placement.pose + offset * placement.half_range)
+
+    def _place_loose(self, ids: np.ndarray, rngs: list[np.random.Generator], stage: int) -> None:
+        sim = self.sim
+        draws = np.stack([rng.uniform(-1.0, 1.0, 8) for rng in rngs])
+        if sim.has("cabinet") and stage > SKILLS.index("rotate_door"):
+            sim.joint("cabinet/door")[ids] = 1.15 + 0.1 * draws[:, 0]
+        if sim.has("chest") and stage > SKILLS.index("pull_drawer"):
+            sim.joint("chest/drawer")[ids] = 0.103 + 0.011 * draws[:, 1]
+        if sim.has("button") and stage > SKILLS.index("push_button"):
+            sim.joint("button/button")[ids] = 0.022 + 0.0015 * draws[:, 2]
+        if sim.has("lid"):
+            self._place_lid(ids, draws[:, 3:5], off=stage > SKILLS.index("unbox"))
+        if sim.has("vial"):
+            if stage <= SKILLS.index("pick_and_place"):
+                part, spread, floor = "box", (0.006, 0.006), BOX_FLOOR
+            elif stage <= SKILLS.index("pick_and_insert"):
+                part, spread, floor = "tray", (0.015, 0.015), 0.006
+            else:
+                part, spread, floor = "rack", (0.001, 0.001), 0.006
+            if sim.has(part):
+                at = sim.body_position(f"{part}/{part}")[ids, :2] + spread * draws[:, 5:7]
+                height = np.full((len(ids), 1), floor + VIAL_HALF_LENGTH + 0.0005)
+                sim.place_loose(
+                    "vial", ids, np.hstack([at, height, np.pi * draws[:, 7:8]])
+                )
+
+    def _place_lid(self, ids: np.ndarray, draws: np.ndarray, off: bool) -> None:
+        sim = self.sim
+        yaw = sim.body_yaw("box/box")[ids]
+        # off the box it leans with its back edge against the wall
+        reach = 0.085 + 0.005 * draws[:, 0] if off else 0.001 * draws[:, 0]
+        height = 0.062 if off else 0.0935
+        pose = np.column_stack([sim.body_position("box/box")[ids], yaw])
+        pose[:, 0] += reach * np.cos(yaw)
+        pose[:, 1] += reach * np.sin(yaw)
+        pose[:, 2] = height
+        sim.place_loose("lid", ids, pose, pitch=1.05 if off else 0.0)
+
+    def _place_arm(
+        self, ids: np.ndarray, rngs: list[np.random.Generator], tip_box: np.ndarray
+    ) -> None:
+        low, high = np.asarray(tip_box, dtype=np.float64)
+        tips = np.stack([rng.uniform(low, high) for rng in rngs])
+        is_open = np.array([rng.random() < 0.5 for rng in rngs])
+        width = np.where(is_open, self.sim.arm.max_gripper_width, 0.0)
+        arm = self.sim.arm
+        q = solve_position(self._kinematics, tips, arm.rotation, arm.home)
+        self.sim.place_arm(ids, q, width)
