@@ -1,0 +1,77 @@
+"""Dense rewards of the seven skills; the sparse one is success itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from moe_robot_control.policies.spaces import OBJECTS, SKILLS
+from moe_robot_control.world.simulation import BenchSimulation
+from moe_robot_control.world.tasks import BUTTON_PRESSED, DOOR_OPEN, DRAWER_OPEN
+
+SUCCESS_REWARD = 10.0
+
+
+def dense_reward(sim: BenchSimulation, stage: np.ndarray) -> np.ndarray:
+    """Reward in [0, 1] a step for progress with the skill that is next.
+
+    Half of it for bringing the tip to where the skill acts, half for the skill's own progress.
+
+    Args:
+        sim: the simulations.
+        stage: index of the next skill; beyond the last the reward is 0. Shape (n,).
+
+    Returns:
+        Shape (n,).
+    """
+    reward = np.zeros(sim.num_sims)
+    for index in np.unique(stage[stage < len(SKILLS)]):
+        here = stage == index
+        reward[here] = _DENSE[SKILLS[index]](sim)[here]
+    return reward
+
+
+def _at(sim: BenchSimulation, name: str) -> np.ndarray:
+    return sim.object_positions()[:, OBJECTS.index(name)]
+
+
+def _near(first: np.ndarray, second: np.ndarray, scale: float = 0.1) -> np.ndarray:
+    return 1.0 - np.tanh(np.linalg.norm(first - second, axis=1) / scale)
+
+
+def _tip_and(
+    sim: BenchSimulation, target: str, below: float, progress: np.ndarray
+) -> np.ndarray:
+    reach = _near(sim.end_effector, _at(sim, target) - [0.0, 0.0, below])
+    return 0.5 * reach + 0.5 * np.clip(progress, 0.0, 1.0)
+
+
+def _carry(goal: str, height: float) -> Callable[[BenchSimulation], np.ndarray]:
+    def reward(sim: BenchSimulation) -> np.ndarray:
+        progress = _near(_at(sim, "vial"), _at(sim, goal) + [0.0, 0.0, height])
+        return _tip_and(sim, "vial", 0.018, progress)
+
+    return reward
+
+
+def _unbox(sim: BenchSimulation) -> np.ndarray:
+    shift = sim.body_position("lid/lid") - sim.body_position("box/box")
+    return _tip_and(sim, "lid", 0.012, np.linalg.norm(shift[:, :2], axis=1) / 0.06)
+
+
+_DENSE: dict[str, Callable[[BenchSimulation], np.ndarray]] = {
+    "rotate_door": lambda sim: _tip_and(
+        sim, "door_handle", 0.016, sim.joint("cabinet/door") / DOOR_OPEN
+    ),
+    "unbox": _unbox,
+    "pick_and_place": _carry("tray", 0.08),
+    "pull_drawer": lambda sim: _tip_and(
+        sim, "drawer_handle", 0.016, sim.joint("chest/drawer") / DRAWER_OPEN
+    ),
+    "pick_and_insert": _carry("rack", 0.036),
+    "push_button": lambda sim: _tip_and(
+        sim, "button", 0.0, sim.joint("button/button") / BUTTON_PRESSED
+    ),
+    "pick_and_drop": _carry("bin", 0.08),
+}
