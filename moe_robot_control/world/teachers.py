@@ -26,6 +26,8 @@ TRAVEL_HEIGHT = 0.20
 """Height of the tip when it travels empty [m]."""
 GRASP_DEPTH = 0.018
 """The tip grasps this far below the vial's top [m]."""
+NEARBY = 0.12
+"""Within this horizontal distance of their target the fingers take their shape for it [m]."""
 VIAL_LENGTH = 0.08
 VIAL_WIDTH = 0.024
 
@@ -110,9 +112,15 @@ def _blend(first: np.ndarray, second: np.ndarray, share: np.ndarray) -> np.ndarr
     return first + share[:, None] * (second - first)
 
 
+def _closed_near(tip: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Opening that first leaves behind what stands between the fingers, then closes them."""
+    return np.where(np.linalg.norm((tip - target)[:, :2], axis=1) < NEARBY, CLOSED, OPEN)
+
+
 def _push_button(look: _Look) -> np.ndarray:
     target = look["button"] + [0.0, 0.0, -0.03]
-    return _with_gripper(_reach(look.tip, target, radius=0.008), CLOSED)
+    velocity = _reach(look.tip, target, radius=0.008)
+    return _with_gripper(velocity, _closed_near(look.tip, target))
 
 
 def _hooked(tip: np.ndarray, hook: np.ndarray, along: np.ndarray) -> np.ndarray:
@@ -132,7 +140,8 @@ def _pull_drawer(look: _Look) -> np.ndarray:
     pull = GAIN * (hook - look.tip)
     pull[:, 0] = -PULL_SPEED * (1.0 - _ramp(extension, 0.10, 0.12))
     share = _hooked(look.tip, hook, along)
-    return _with_gripper(_blend(_reach(look.tip, hook, radius=0.008), pull, share), CLOSED)
+    velocity = _blend(_reach(look.tip, hook, radius=0.008), pull, share)
+    return _with_gripper(velocity, _closed_near(look.tip, hook))
 
 
 _HINGE = np.array([-0.031, 0.030])
@@ -175,8 +184,10 @@ def _carry(look: _Look, goal: np.ndarray, release_above: float, travel: float) -
     grasp = vial + [0.0, 0.0, -GRASP_DEPTH]
     offset = look.tip - grasp
     beside = np.linalg.norm(offset[:, :2], axis=1)
-    around = (beside < 0.014) & (np.abs(offset[:, 2]) < 0.012)
-    holding = around & (look.width < VIAL_WIDTH + 0.008)
+    # fingers already on the vial hold on over a wider zone: what is seen of it is noisy
+    grown = 0.018 * (1.0 - _ramp(look.width, 0.03, 0.05))
+    around = (beside < 0.014 + grown) & (np.abs(offset[:, 2]) < 0.012 + grown)
+    holding = around & (np.abs(look.width - VIAL_WIDTH) < 0.008)
     arrived = (np.linalg.norm((vial - goal)[:, :2], axis=1) < 0.012) & (
         vial[:, 2] < goal[:, 2] + release_above
     )
@@ -192,7 +203,9 @@ def _carry(look: _Look, goal: np.ndarray, release_above: float, travel: float) -
     velocity = np.where(around[:, None], still, approach)
     velocity = np.where(holding[:, None], carry, velocity)
     velocity = np.where(arrived[:, None], 0.0, velocity)
-    opening = np.where(around & ~arrived, CLOSED, OPEN)
+    # far from the vial the fingers stay closed: they may stand in a handle
+    closed = (around & ~arrived) | (beside > NEARBY)
+    opening = np.where(closed, CLOSED, OPEN)
     return _with_gripper(velocity, opening)
 
 
