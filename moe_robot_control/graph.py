@@ -1,0 +1,176 @@
+"""The one description of the graph: which nodes run, under which names and parameters.
+
+Both launchers read it: `launch/*.launch.py` and `moe-robot-control up`. It imports neither
+rclpy nor launch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from moe_robot_control.errors import MoeRobotControlError
+from moe_robot_control.policies.spaces import NUM_SCENARIOS, SKILLS, check_skill
+from moe_robot_control.share import share_path
+
+KINDS: tuple[str, ...] = ("sim",)
+PACKAGE = "moe_robot_control"
+
+ParameterValue = bool | int | float | str | list[str]
+
+
+class GraphError(MoeRobotControlError):
+    """A graph that cannot be built."""
+
+
+@dataclass(frozen=True)
+class NodeSpec:
+    """One node.
+
+    Attributes:
+        executable: console script and module under `moe_robot_control.nodes`.
+        name: the node's name.
+        parameters: values that the parameter files do not know.
+        parameter_files: YAML files, later ones win.
+        remappings: from name, to name.
+        namespace: the node's namespace; relative names are below it.
+    """
+
+    executable: str
+    name: str
+    parameters: dict[str, ParameterValue] = field(default_factory=dict)
+    parameter_files: tuple[Path, ...] = ()
+    remappings: tuple[tuple[str, str], ...] = ()
+    namespace: str = ""
+
+    def ros_arguments(self) -> list[str]:
+        """The arguments that give a ROS 2 node this name, these parameters and remappings."""
+        arguments = ["--ros-args", "-r", f"__node:={self.name}"]
+        if self.namespace:
+            arguments += ["-r", f"__ns:=/{self.namespace.strip('/')}"]
+        for path in self.parameter_files:
+            arguments += ["--params-file", str(path)]
+        for name, value in self.parameters.items():
+            arguments += ["-p", f"{name}:={_text(value)}"]
+        for source, target in self.remappings:
+            arguments += ["-r", f"{source}:={target}"]
+        return arguments
+
+
+@dataclass(frozen=True)
+class GraphOptions:
+    """What can be chosen about a graph.
+
+    Attributes:
+        kind: one of `KINDS`.
+        scenario: 1 to 7: how many skills are to be done.
+        skill: do only this skill with its expert alone; empty: the scenario.
+        seed: seed of the first episode.
+        headless: without MuJoCo's viewer.
+        arm: name in `config/arms`, or a path.
+        lockstep: the simulation waits for every answer; else it follows the wall clock.
+        true_poses: object poses from the simulation instead of from the cameras.
+        autostart: begin the first episode at once.
+        top_k: how many of the gate's weights to keep.
+        model_directory: folder of the policies; empty: the package's own.
+        perception_model: file of the pose network; empty: the package's own.
+        namespace: of all nodes.
+        parameter_files: YAML files that override those in `config`.
+    """
+
+    kind: str = "sim"
+    scenario: int = 1
+    skill: str = ""
+    seed: int = 0
+    headless: bool = True
+    arm: str = "panda"
+    lockstep: bool = True
+    true_poses: bool = False
+    autostart: bool = True
+    top_k: int | None = None
+    model_directory: str = ""
+    perception_model: str = ""
+    namespace: str = ""
+    parameter_files: tuple[str, ...] = ()
+
+
+def build_graph(options: GraphOptions | None = None) -> list[NodeSpec]:
+    """The nodes of a graph.
+
+    Raises:
+        GraphError: unknown kind or scenario.
+        UnknownSkillError: unknown skill.
+    """
+    options = GraphOptions() if options is None else options
+    if options.kind not in KINDS:
+        raise GraphError(f"unknown graph {options.kind!r}: expected one of {', '.join(KINDS)}")
+    if not 1 <= options.scenario <= NUM_SCENARIOS:
+        raise GraphError(
+            f"scenario {options.scenario} does not exist: expected 1 to {NUM_SCENARIOS}"
+        )
+    if options.skill:
+        check_skill(options.skill)
+    simulated = {"use_sim_time": True, "arm": options.arm}
+    models = {"model_directory": options.model_directory} if options.model_directory else {}
+    nodes = [
+        _node(
+            "mujoco_bridge",
+            options,
+            {
+                "arm": options.arm,
+                "scenario": options.scenario,
+                "skill": options.skill,
+                "seed": options.seed,
+                "lockstep": options.lockstep,
+                "viewer": not options.headless,
+                "object_poses": options.true_poses,
+                "autostart": options.autostart,
+            },
+        )
+    ]
+    if not options.true_poses:
+        model = {"model": options.perception_model} if options.perception_model else {}
+        nodes.append(_node("perception", options, simulated | model))
+    gate: dict[str, ParameterValue] = {**simulated, **models}
+    if options.skill:
+        gate["fixed_expert"] = options.skill
+    if options.top_k is not None:
+        gate["top_k"] = options.top_k
+    nodes.append(_node("manipulation_network", options, gate))
+    experts = (options.skill,) if options.skill else SKILLS
+    nodes += [
+        _node("expert_policy", options, {**simulated, **models, "skill": skill}, name=skill)
+        for skill in experts
+    ]
+    commander = simulated | {"lockstep": options.lockstep}
+    nodes.append(_node("velocity_commander", options, commander))
+    return nodes
+
+
+def _node(
+    executable: str,
+    options: GraphOptions,
+    parameters: dict[str, ParameterValue],
+    name: str | None = None,
+) -> NodeSpec:
+    return NodeSpec(
+        executable=executable,
+        name=name or executable,
+        parameters=parameters,
+        parameter_files=(
+            share_path(f"config/{executable}.yaml"),
+            *map(Path, options.parameter_files),
+        ),
+        namespace=options.namespace,
+    )
+
+
+def _text(value: ParameterValue) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        # quoted, or rcl would read the text '1' as a number
+        return "'" + value.replace("'", "''") + "'"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_text, value)) + "]"
+    return repr(value)

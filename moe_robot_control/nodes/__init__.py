@@ -1,0 +1,1 @@
+"""The ROS 2 graph: thin shells around the plain cores, and what starts them."""

@@ -1,0 +1,170 @@
+"""Child processes that live and die together."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from types import FrameType, TracebackType
+from typing import TextIO
+
+_PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+GRACE = ((signal.SIGINT, 1.2), (signal.SIGTERM, 0.8), (signal.SIGKILL, 0.5))
+"""Signals that end the processes, and how long to wait after each [s]: under 3 s in all."""
+
+
+class ProcessGroup:
+    """Starts processes, shows their output line by line, and ends all of them on exit.
+
+    Each process has a session of its own, so that Ctrl-C reaches it only through this one; on
+    Linux the kernel kills them when this process dies in any other way.
+    """
+
+    def __init__(
+        self,
+        commands: Mapping[str, Sequence[str]],
+        environment: Mapping[str, str] | None = None,
+        output: TextIO | None = None,
+        catch_signals: bool = True,
+    ) -> None:
+        """Describe the processes.
+
+        Args:
+            commands: command by name; the name goes before every line of output.
+            environment: of the processes.
+            output: where their output goes (stdout by default).
+            catch_signals: end on SIGINT and SIGTERM; only possible in the main thread.
+        """
+        self._commands = commands
+        self._environment = None if environment is None else dict(environment)
+        self._output = output or sys.stdout
+        self._catch_signals = catch_signals
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._old_handlers: dict[int, object] = {}
+        self._wake_read, self._wake_write = os.pipe()
+        self._asked_to_stop = False
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> ProcessGroup:
+        if self._catch_signals:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._old_handlers[number] = signal.signal(number, self._on_signal)
+        try:
+            for name, command in self._commands.items():
+                self._start(name, command)
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+        for number, handler in self._old_handlers.items():
+            signal.signal(number, handler)
+        os.close(self._wake_read)
+        os.close(self._wake_write)
+
+    def wait(self, timeout: float | None = None) -> tuple[str, int] | None:
+        """Wait until a process ends.
+
+        Returns:
+            Its name and exit status (negative: killed by that signal); None after a signal to
+            this process, or after `timeout` [s].
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._wake_read, selectors.EVENT_READ)
+            while not self._asked_to_stop:
+                ended = self.ended()
+                if ended is not None:
+                    return ended
+                left = None if deadline is None else deadline - time.monotonic()
+                if left is not None and left <= 0:
+                    return None
+                if selector.select(left):
+                    os.read(self._wake_read, 4096)
+        return None
+
+    def ended(self) -> tuple[str, int] | None:
+        """Name and exit status of a process that has ended, if any."""
+        for name, process in self._processes.items():
+            status = process.poll()
+            if status is not None:
+                return name, status
+        return None
+
+    def stop(self) -> None:
+        """End all processes, in under 3 s."""
+        for number, patience in GRACE:
+            running = [p for p in self._processes.values() if p.poll() is None]
+            if not running:
+                break
+            for process in running:
+                try:
+                    os.killpg(process.pid, number)
+                except ProcessLookupError:
+                    pass
+            deadline = time.monotonic() + patience
+            for process in running:
+                try:
+                    process.wait(max(deadline - time.monotonic(), 0.0))
+                except subprocess.TimeoutExpired:
+                    pass
+        for thread in self._threads():
+            thread.join(0.2)
+
+    def _threads(self) -> list[threading.Thread]:
+        return [t for t in threading.enumerate() if t.name.startswith(f"output-{id(self)}-")]
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self._asked_to_stop = True
+        os.write(self._wake_write, b"x")
+
+    def _start(self, name: str, command: Sequence[str]) -> None:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=self._environment,
+            start_new_session=True,
+            preexec_fn=_prepare_child,  # noqa: PLW1509 - it only makes system calls
+        )
+        self._processes[name] = process
+        width = max(map(len, self._commands))
+        threading.Thread(
+            target=self._show,
+            args=(process, f"[{name}]".ljust(width + 2)),
+            name=f"output-{id(self)}-{name}",
+            daemon=True,
+        ).start()
+
+    def _show(self, process: subprocess.Popen[bytes], prefix: str) -> None:
+        for line in process.stdout:
+            with self._lock:
+                text = line.decode(errors="replace").rstrip()
+                print(f"{prefix} {text}", file=self._output, flush=True)
+        process.wait()
+        try:
+            os.write(self._wake_write, b"x")
+        except OSError:
+            pass  # closed: nobody waits any more
+
+
+def _prepare_child() -> None:
+    # until rclpy has its handlers, an interrupt would end the child with a traceback
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if _LIBC is not None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -1,0 +1,82 @@
+"""Runs the graph as processes where ROS 2's launch is not installed: `up`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping
+
+from moe_robot_control.errors import MoeRobotControlError
+from moe_robot_control.graph import GraphOptions, build_graph
+from moe_robot_control.nodes.arguments import add_arguments as add_graph_arguments
+from moe_robot_control.nodes.arguments import options_from, to_arguments
+from moe_robot_control.nodes.processes import ProcessGroup
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `up`."""
+    add_graph_arguments(parser)
+    parser.add_argument(
+        "--composed", action="store_true", help="all nodes in one process: faster"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the graph until Ctrl-C or until a node ends.
+
+    Returns:
+        0 after Ctrl-C or SIGTERM; 2 for bad options; else the first node's exit status, or 1
+        where that is zero, after a line on stderr that names the node.
+    """
+    try:
+        commands = graph_commands(options_from(arguments), arguments.composed)
+    except MoeRobotControlError as error:
+        print(f"up: {error}", file=sys.stderr)
+        return 2
+    with ProcessGroup(commands, graph_environment()) as group:
+        ended = group.wait()
+    if ended is None:
+        return 0
+    name, status = ended
+    print(f"up: node {name} ended with exit status {status}", file=sys.stderr)
+    return status if status > 0 else 1
+
+
+def graph_commands(options: GraphOptions, composed: bool) -> dict[str, list[str]]:
+    """The command of each process by the name that it is shown under.
+
+    Raises:
+        GraphError, UnknownSkillError: see `build_graph`.
+    """
+    specs = build_graph(options)
+    module = [sys.executable, "-m", "moe_robot_control.nodes."]
+    if composed:
+        return {"composed": [*module[:2], f"{module[2]}composed", *to_arguments(options)]}
+    return {
+        spec.name: [*module[:2], f"{module[2]}{spec.executable}", *spec.ros_arguments()]
+        for spec in specs
+    }
+
+
+def graph_environment(environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment of the nodes: not discovered beyond this machine unless asked for."""
+    environment = dict(os.environ if environment is None else environment)
+    environment.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    environment.setdefault("RCUTILS_COLORIZED_OUTPUT", "0")
+    environment.setdefault("PYTHONUNBUFFERED", "1")
+    # small models on few cores: threads would only wait for each other
+    environment.setdefault("OMP_NUM_THREADS", "1")
+    environment.setdefault("LP_NUM_THREADS", "1")
+    return environment
+
+
+def main() -> int:
+    """Console entry."""
+    parser = argparse.ArgumentParser(prog="up", description=__doc__)
+    add_arguments(parser)
+    return run(parser.parse_args())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
