@@ -209,19 +209,23 @@ def _carry(look: _Look, goal: np.ndarray, release_above: float, travel: float) -
     return _with_gripper(velocity, opening)
 
 
+# Goals lie below the height of release: the vial arrives there in motion, so that nothing
+# hovers about the moment of letting go.
+
+
 def _pick_and_place(look: _Look) -> np.ndarray:
-    goal = look["tray"] + [0.0, 0.0, VIAL_LENGTH - 0.001]
-    return _carry(look, goal, release_above=0.005, travel=0.24)
+    goal = look["tray"] + [0.0, 0.0, VIAL_LENGTH - 0.015]
+    return _carry(look, goal, release_above=0.026, travel=0.24)
 
 
 def _pick_and_insert(look: _Look) -> np.ndarray:
-    goal = look["rack"] + [0.0, 0.0, 0.036]
-    return _carry(look, goal, release_above=0.012, travel=0.22)
+    goal = look["rack"] + [0.0, 0.0, 0.026]
+    return _carry(look, goal, release_above=0.025, travel=0.22)
 
 
 def _pick_and_drop(look: _Look) -> np.ndarray:
-    goal = look["bin"] + [0.0, 0.0, 0.155]
-    return _carry(look, goal, release_above=0.02, travel=0.24)
+    goal = look["bin"] + [0.0, 0.0, 0.135]
+    return _carry(look, goal, release_above=0.035, travel=0.24)
 
 
 _TEACHERS: dict[str, Callable[[_Look], np.ndarray]] = {
