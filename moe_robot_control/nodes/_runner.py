@@ -10,11 +10,12 @@ from pathlib import Path
 import rclpy
 import yaml
 from rclpy.exceptions import ParameterException
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 
 from moe_robot_control.errors import MoeRobotControlError
 from moe_robot_control.nodes._lifecycle import ManagedNode
+from moe_robot_control.nodes.executor import LeanExecutor
 
 EXIT_BAD_INPUT = 2
 
@@ -41,7 +42,7 @@ def run_nodes(
     try:
         check_parameter_files(argv)
         rclpy.init(args=argv)
-        executor = SingleThreadedExecutor()
+        executor = LeanExecutor()
         for build in builders:
             node = build()
             nodes.append(node)

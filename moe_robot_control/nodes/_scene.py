@@ -54,11 +54,13 @@ class SceneNode(ManagedNode):
     def subscribe_scene(self, objects: Sequence[str]) -> None:
         """Subscribe to `joint_states`, `objects/visible` and the poses of `objects`."""
         self.arm = ArmConfig.load(self.parameters["arm"])
-        self._kinematics = Kinematics(
+        kinematics = Kinematics(
             self.arm.kinematics, self.arm.joint_names, self.arm.tip_site
         )
         self._joints = (*self.arm.joint_names, self.arm.gripper_joint)
-        self._synchronizer = SceneSynchronizer(objects, self.parameters["max_skew"])
+        self._synchronizer = SceneSynchronizer(
+            lambda joints: kinematics.forward(joints)[0], objects, self.parameters["max_skew"]
+        )
         for name in objects:
             self.create_subscription(
                 PoseWithCovarianceStamped,
@@ -92,9 +94,9 @@ class SceneNode(ManagedNode):
         except MessageError as error:
             self.complain(f"joint_states: {error}")
             return
-        tip, _ = self._kinematics.forward(positions[:-1])
         stamp = from_stamp(message.header.stamp)
-        self._pass_on(self._synchronizer.add_joint_state(stamp, tip, positions[-1]))
+        completed = self._synchronizer.add_joint_state(stamp, positions[:-1], positions[-1])
+        self._pass_on(completed)
 
     def _pass_on(self, completed: tuple[int, Scene] | None) -> None:
         if completed is not None:

@@ -66,7 +66,7 @@ class MujocoBridgeNode(Node):
     def __init__(self, name: str = "mujoco_bridge", **options: object) -> None:
         super().__init__(name, **options)
         self._declare()
-        parameters = self._parameters
+        parameters = self.parameters
         self._arm = ArmConfig.load(parameters["arm"])
         self._sim = BenchSimulation(1, arm=self._arm)
         self._task = BenchTask(self._sim)
@@ -100,8 +100,8 @@ class MujocoBridgeNode(Node):
     # -- set-up ------------------------------------------------------------------------------
 
     def _declare(self) -> None:
-        self._parameters = Parameters(self)
-        declare = self._parameters.declare
+        self.parameters = Parameters(self)
+        declare = self.parameters.declare
         declare("arm", "panda", "Name in config/arms, or path of a YAML file.", fixed=True)
         declare("scenario", 1, "How many skills are to be done.", 1, NUM_SCENARIOS)
         declare(
@@ -164,14 +164,14 @@ class MujocoBridgeNode(Node):
         if self._lockstep:
             self.create_timer(_REPUBLISH_AFTER / 2, self._remind, clock=self._steady)
         else:
-            period = CONTROL_PERIOD / self._parameters["real_time_factor"]
+            period = CONTROL_PERIOD / self.parameters["real_time_factor"]
             self.create_timer(period, self._on_timer, clock=self._steady)
 
     # -- episodes ----------------------------------------------------------------------------
 
     def _begin(self) -> None:
         """Start an episode with the present parameters."""
-        parameters = self._parameters
+        parameters = self.parameters
         skill = parameters["skill"] or None
         self._scenario = None if skill else parameters["scenario"]
         self._skill = skill
@@ -232,7 +232,9 @@ class MujocoBridgeNode(Node):
         self._answers.clear()
         self._published = self._steady_now()
         stamp = self._stamp
-        self._clock_out.publish(ClockMessage(clock=to_stamp(stamp)))
+        if self._is_decision or not self._lockstep:
+            # in lockstep nobody looks at the clock in between
+            self._clock_out.publish(ClockMessage(clock=to_stamp(stamp)))
         positions = [*self._sim.joint_positions[0].tolist(), float(self._sim.gripper_width[0])]
         values = dict(zip(self._joints, positions, strict=True))
         joint_states = to_named_values(stamp, values)

@@ -122,8 +122,12 @@ class ProcessGroup:
                     process.wait(max(deadline - time.monotonic(), 0.0))
                 except subprocess.TimeoutExpired:
                     pass
+        self.drain()
+
+    def drain(self, patience: float = 0.2) -> None:
+        """Let the output of processes that have ended be shown, for `patience` [s] each."""
         for thread in self._threads():
-            thread.join(0.2)
+            thread.join(patience)
 
     def _threads(self) -> list[threading.Thread]:
         return [t for t in threading.enumerate() if t.name.startswith(f"output-{id(self)}-")]

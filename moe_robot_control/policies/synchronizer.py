@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -32,6 +32,7 @@ class SceneSynchronizer:
 
     def __init__(
         self,
+        tip_position: Callable[[np.ndarray], np.ndarray],
         objects: Iterable[str] = OBJECTS,
         max_skew: float = 0.02,
         max_lead: float = 0.5,
@@ -39,6 +40,8 @@ class SceneSynchronizer:
         """Start with nothing known.
 
         Args:
+            tip_position: from joint positions [rad], shape (n,), to the end effector's
+                position [m, base frame], shape (3,); called only for joint states in use.
             objects: names of interest, out of `OBJECTS`.
             max_skew: largest distance between a frame and its joint state [s].
             max_lead: frames further ahead of the joint states are leftovers from before time
@@ -51,6 +54,7 @@ class SceneSynchronizer:
         unknown = [name for name in self.objects if name not in OBJECTS]
         if unknown:
             raise ValueError(f"unknown object {unknown[0]!r}: expected one of {OBJECTS}")
+        self._tip_position = tip_position
         self._max_skew = round(max_skew * 1e9)
         self._max_lead = round(max_lead * 1e9)
         self._memory = SceneMemory()
@@ -68,9 +72,9 @@ class SceneSynchronizer:
         self._done = None
 
     def add_joint_state(
-        self, stamp: int, end_effector: np.ndarray, gripper_width: float
+        self, stamp: int, joint_positions: np.ndarray, gripper_width: float
     ) -> tuple[int, Scene] | None:
-        """Take a measurement of the tip's position [m], shape (3,), and the opening [m].
+        """Take a measurement of the joints [rad], shape (n,), and the gripper's opening [m].
 
         Returns:
             Stamp and scene of the newest frame that this completes, if any; so do the others.
@@ -80,7 +84,7 @@ class SceneSynchronizer:
             self.reset()
             self._frames = frames
         self._newest = stamp
-        self._joints[stamp] = (np.array(end_effector, dtype=np.float64), float(gripper_width))
+        self._joints[stamp] = (np.array(joint_positions, dtype=np.float64), float(gripper_width))
         while len(self._joints) > 64:
             del self._joints[min(self._joints)]
         return self._complete()
@@ -129,6 +133,6 @@ class SceneSynchronizer:
                 del self._frames[older]
             self._done = stamp
             self._memory.update({name: frame.positions[name] for name in frame.visible})
-            end_effector, width = self._joints[nearest]
-            return stamp, self._memory.scene(end_effector, width)
+            joints, width = self._joints[nearest]
+            return stamp, self._memory.scene(self._tip_position(joints), width)
         return None
