@@ -44,6 +44,9 @@ OBJECT_PARTS: dict[str, str] = {
 }
 """The part that holds the site of each object."""
 
+FIELD_OF_VIEW = 46.0
+"""Vertical field of view of a camera that only the arm's configuration knows [degrees]."""
+
 # the optical frame (z forward, y down) seen from MuJoCo's camera frame (z backward, y up)
 _FLIP = np.array([0.0, 1.0, 0.0, 0.0])
 
@@ -66,14 +69,19 @@ def load_placements() -> dict[str, Placement]:
 
 
 def build_model(parts: Iterable[str] = ALL_PARTS, arm: ArmConfig | None = None) -> mujoco.MjModel:
-    """Compile the bench with an arm, its cameras and some parts.
+    """Compile `build_spec`'s bench."""
+    return build_spec(parts, arm).compile()
+
+
+def build_spec(parts: Iterable[str] = ALL_PARTS, arm: ArmConfig | None = None) -> mujoco.MjSpec:
+    """Put the bench together with an arm, its cameras and some parts.
 
     Args:
         parts: names out of `ALL_PARTS`.
         arm: the arm (`panda` by default); its base frame is the world frame.
 
     Returns:
-        The model; names carry their part as a prefix: `arm/panda_joint1`, `vial/vial`.
+        The editable model; names carry their part as a prefix: `arm/panda_joint1`, `vial/vial`.
 
     Raises:
         ValueError: a name is not a part.
@@ -96,11 +104,11 @@ def build_model(parts: Iterable[str] = ALL_PARTS, arm: ArmConfig | None = None) 
     for name, mount in arm.cameras.items():
         camera = spec.camera(name)
         if camera is None:
-            camera = spec.worldbody.add_camera(name=name, fovy=46.0)
+            camera = spec.worldbody.add_camera(name=name, fovy=FIELD_OF_VIEW)
         quaternion = np.empty(4)
         mujoco.mju_mulQuat(quaternion, mount.orientation, _FLIP)
         camera.pos, camera.quat = mount.position, quaternion
-    return spec.compile()
+    return spec
 
 
 def object_site(name: str) -> str:

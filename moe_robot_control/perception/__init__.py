@@ -1,0 +1,1 @@
+"""From RGB images to object poses: camera geometry, pose network, tracker."""
