@@ -11,8 +11,15 @@ from rcl_interfaces.msg import (
     ParameterDescriptor,
     SetParametersResult,
 )
+from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
+
+from moe_robot_control.errors import MoeRobotControlError
+
+
+class ParameterError(MoeRobotControlError):
+    """A parameter was given a value that it cannot have."""
 
 
 class Parameters:
@@ -51,8 +58,7 @@ class Parameters:
             fixed: whether it cannot be set while the node runs.
 
         Raises:
-            rclpy.exceptions.ParameterException: the given value is of another type, out of
-                range or not a choice; the message names the parameter.
+            ParameterError: the given value is of another type, out of range or not a choice.
         """
         descriptor = ParameterDescriptor(description=description, read_only=fixed)
         if low is not None and high is not None:
@@ -68,21 +74,28 @@ class Parameters:
             shown = ", ".join(repr(choice) for choice in choices)
             descriptor.additional_constraints = f"one of {shown}"
             self._checks[name] = lambda value: (
-                "" if value in choices else f"{value!r} is not one of {shown}"
+                "" if value in choices else f"expected one of {shown}, not {value!r}"
             )
         if check is not None:
             self._checks[name] = check
-        self._values[name] = self._node.declare_parameter(name, default, descriptor).value
-        return self._values[name]
+        try:
+            value = self._node.declare_parameter(name, default, descriptor).value
+        except InvalidParameterValueException as error:
+            reason = str(error).partition("Reason: ")[2].rpartition(": ")[0]
+            if low is not None and high is not None:
+                reason = f"expected {low} to {high}, not {reason.rpartition(' ')[2]}"
+            raise ParameterError(f"parameter {name!r}: {reason}") from None
+        except InvalidParameterTypeException as error:
+            raise ParameterError(f"parameter {name!r}: {str(error).rpartition(': ')[0]}") from None
+        self._values[name] = value
+        return value
 
     def _validate(self, parameters: list[Parameter]) -> SetParametersResult:
         for parameter in parameters:
             check = self._checks.get(parameter.name)
             reason = check(parameter.value) if check else ""
             if reason:
-                return SetParametersResult(
-                    successful=False, reason=f"parameter {parameter.name!r}: {reason}"
-                )
+                return SetParametersResult(successful=False, reason=reason)
         return SetParametersResult(successful=True)
 
     def _store(self, parameters: list[Parameter]) -> None:

@@ -61,7 +61,8 @@ def run_nodes(
         if not type(error).__module__.startswith("rclpy"):
             raise
         if rclpy.ok() or not nodes:
-            return complain(name, error)
+            text = f"ROS arguments: {error}"
+            return complain(name, RuntimeError(text))
     finally:
         for node in nodes:
             close = getattr(node, "close", None)

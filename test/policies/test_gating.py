@@ -1,0 +1,44 @@
+"""Sparse gate weights."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from moe_robot_control.policies.gating import one_hot, sparsify
+
+
+def test_keeps_the_largest_and_renormalises() -> None:
+    sparse = sparsify(np.array([0.1, 0.4, 0.2, 0.3]), top_k=2, minimum=0.0)
+    np.testing.assert_allclose(sparse, [0.0, 0.4 / 0.7, 0.0, 0.3 / 0.7])
+
+
+def test_of_equal_weights_exactly_k_stay() -> None:
+    assert np.count_nonzero(sparsify(np.full(7, 1 / 7), top_k=3)) == 3
+
+
+def test_small_weights_become_zero_but_the_largest_stays() -> None:
+    np.testing.assert_allclose(sparsify(np.array([0.99, 0.01]), minimum=0.02), [1.0, 0.0])
+    np.testing.assert_allclose(sparsify(np.array([0.6, 0.4]), minimum=0.9), [1.0, 0.0])
+
+
+def test_works_on_batches() -> None:
+    weights = np.random.default_rng(0).dirichlet(np.ones(7), size=(5, 3))
+    sparse = sparsify(weights, top_k=4)
+    np.testing.assert_allclose(sparse.sum(axis=-1), 1.0)
+    np.testing.assert_array_equal(sparse[2, 1], sparsify(weights[2, 1], top_k=4))
+
+
+@pytest.mark.parametrize("weights", [[np.nan, 1.0], [-0.1, 1.1], [0.0, 0.0]])
+def test_rejects_what_is_no_distribution(weights: list[float]) -> None:
+    with pytest.raises(ValueError, match="weights"):
+        sparsify(np.array(weights))
+
+
+def test_rejects_keeping_none() -> None:
+    with pytest.raises(ValueError, match="top_k"):
+        sparsify(np.ones(3) / 3, top_k=0)
+
+
+def test_one_hot() -> None:
+    np.testing.assert_array_equal(one_hot(1, 3), [0.0, 1.0, 0.0])
