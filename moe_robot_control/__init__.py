@@ -1,0 +1,1 @@
+"""One arm, many skills: a mixture of experts behind a ROS 2 graph."""

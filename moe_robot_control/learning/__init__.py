@@ -1,0 +1,1 @@
+"""Training of experts, manipulation network and perception; the only user of PyTorch."""
