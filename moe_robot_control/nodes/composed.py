@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from rclpy.node import Node
 from rclpy.utilities import remove_ros_args
@@ -13,26 +14,25 @@ from moe_robot_control.errors import MoeRobotControlError
 from moe_robot_control.graph import NodeSpec, build_graph
 from moe_robot_control.nodes._runner import check_parameter_files, complain, run_nodes
 from moe_robot_control.nodes.arguments import add_arguments, options_from
-from moe_robot_control.nodes.expert_policy import ExpertPolicyNode
-from moe_robot_control.nodes.manipulation_network import ManipulationNetworkNode
-from moe_robot_control.nodes.mujoco_bridge import MujocoBridgeNode
-from moe_robot_control.nodes.perception import PerceptionNode
-from moe_robot_control.nodes.velocity_commander import VelocityCommanderNode
 
-NODES: dict[str, Callable[..., Node]] = {
-    "mujoco_bridge": MujocoBridgeNode,
-    "perception": PerceptionNode,
-    "manipulation_network": ManipulationNetworkNode,
-    "expert_policy": ExpertPolicyNode,
-    "velocity_commander": VelocityCommanderNode,
+CLASSES: dict[str, str] = {
+    "mujoco_bridge": "MujocoBridgeNode",
+    "perception": "PerceptionNode",
+    "manipulation_network": "ManipulationNetworkNode",
+    "expert_policy": "ExpertPolicyNode",
+    "velocity_commander": "VelocityCommanderNode",
 }
+"""The node class of each executable, in the module of that name."""
 
 
 def make_node(spec: NodeSpec) -> Node:
     """The node of a description, in this process."""
     arguments = spec.ros_arguments()
     check_parameter_files(arguments)
-    return NODES[spec.executable](cli_args=arguments, use_global_arguments=False)
+    # only what the graph holds is imported: a graph without cameras needs no perception
+    module = importlib.import_module(f"moe_robot_control.nodes.{spec.executable}")
+    node_class = getattr(module, CLASSES[spec.executable])
+    return node_class(cli_args=arguments, use_global_arguments=False)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

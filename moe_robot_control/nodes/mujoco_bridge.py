@@ -143,6 +143,9 @@ class MujocoBridgeNode(Node):
                 for name in OBJECTS
             }
         else:
+            self._intrinsics = {
+                name: self._renderer.camera_info(name) for name in self._arm.cameras
+            }
             self._cameras_out = {
                 name: (
                     publisher(Image, f"cameras/{name}/image_raw", SENSOR),
@@ -251,12 +254,13 @@ class MujocoBridgeNode(Node):
                 self._viewer.update()
 
     def _publish_images(self, stamp: int) -> None:
+        rendered = self._renderer.render_all(tuple(self._cameras_out))
         for name, (images, infos) in self._cameras_out.items():
             frame = f"{name}_optical_frame"
-            camera = self._renderer.camera_info(name)
+            camera = self._intrinsics[name]
             size, focal = (camera.width, camera.height), (camera.fx, camera.fy)
             infos.publish(to_camera_info(stamp, frame, size, focal, (camera.cx, camera.cy)))
-            images.publish(to_image(stamp, frame, self._renderer.render(name)))
+            images.publish(to_image(stamp, frame, rendered[name]))
 
     def _publish_objects(self, stamp: int) -> None:
         scene = self._observer.observe()

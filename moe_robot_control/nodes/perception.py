@@ -28,7 +28,7 @@ from moe_robot_control.nodes.ros_messages import (
     to_pose,
     to_stamp,
 )
-from moe_robot_control.perception.camera import CameraExtrinsics, CameraIntrinsics, project
+from moe_robot_control.perception.camera import Camera, CameraExtrinsics, CameraIntrinsics
 from moe_robot_control.perception.estimator import ObjectEstimate, PoseEstimator
 from moe_robot_control.perception.tracker import Tracker
 from moe_robot_control.policies.spaces import OBJECTS
@@ -133,13 +133,13 @@ class PerceptionNode(ManagedNode):
         self.destroy_subscription(self._info_subscriptions.pop(camera))
         if len(self._intrinsics) == len(self._cameras):
             self._estimator = PoseEstimator(
-                self._model,
-                {
-                    name: (self._intrinsics[name], CameraExtrinsics(mount.position, mount.orientation))
-                    for name, mount in self._arm.cameras.items()
-                    if name in self._cameras
-                },
+                self._model, {name: self._calibration(name) for name in self._cameras}
             )
+
+    def _calibration(self, camera: str) -> Camera:
+        mount = self._arm.cameras[camera]
+        extrinsics = CameraExtrinsics.from_quaternion(mount.position, mount.orientation)
+        return Camera(self._intrinsics[camera], extrinsics)
 
     def _on_recalibrate(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         if not hasattr(self, "_frames"):
@@ -226,10 +226,11 @@ class PerceptionNode(ManagedNode):
 
     def _marked(self, camera: str, image: np.ndarray) -> np.ndarray:
         shown = image.copy()
-        mount = self._arm.cameras[camera]
-        extrinsics = CameraExtrinsics(mount.position, mount.orientation)
+        calibration = self._calibration(camera)
         for estimate in self._last[1]:
-            pixel = project(self._intrinsics[camera], extrinsics, estimate.position)
+            pixel = calibration.project(estimate.position)
+            if not np.isfinite(pixel).all():
+                continue
             column, row = (round(float(v)) for v in pixel)
             shown[max(row - 2, 0) : row + 3, max(column - 2, 0) : column + 3] = (255, 40, 40)
         return shown

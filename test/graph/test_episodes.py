@@ -1,0 +1,98 @@
+"""Lockstep episodes over DDS: the same seed gives the same trajectory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+from moe_robot_control.graph import GraphOptions
+from moe_robot_control.nodes.episode_runner import EpisodeError, EpisodeResult, EpisodeRunner
+from moe_robot_control.policies.gating import sparsify
+from moe_robot_control.policies.mixture import mix
+from moe_robot_control.policies.runtime import load_expert, load_gate
+from moe_robot_control.policies.spaces import SKILLS, expert_observation, gate_observation
+from moe_robot_control.world.envs import BENCH_ID, register
+
+SCENARIO = 2
+PARITY = 1e-9
+"""Largest difference of joint positions between graph and environment [rad]."""
+
+
+def options(models: Path, tmp_path: Path) -> GraphOptions:
+    brief = tmp_path / "brief.yaml"
+    brief.write_text("/**:\n  ros__parameters: {time_limit: 4.0}\n")
+    return GraphOptions(
+        true_poses=True, model_directory=str(models), parameter_files=(str(brief),)
+    )
+
+
+def trajectory(result: EpisodeResult) -> np.ndarray:
+    return np.array([list(tick.joints.values()) for tick in result.ticks])
+
+
+def run(runner: EpisodeRunner, seed: int) -> np.ndarray:
+    result = runner.run(scenario=SCENARIO, seed=seed, record="left")
+    assert result.state == "timed_out"
+    assert result.time == pytest.approx(4.0)
+    path = trajectory(result)
+    assert path.shape == (80, 8)
+    assert np.abs(path[-1, :7] - path[0, :7]).max() > 0.05, "the arm has not moved"
+    return path
+
+
+def test_same_seed_same_trajectory_and_parity_with_the_environment(
+    models: Path, tmp_path: Path
+) -> None:
+    with EpisodeRunner(options(models, tmp_path)) as runner:
+        first, other, again = run(runner, 3), run(runner, 4), run(runner, 3)
+    np.testing.assert_array_equal(first, again)
+    assert np.abs(first - other).max() > 1e-3
+    with EpisodeRunner(options(models, tmp_path)) as runner:
+        np.testing.assert_array_equal(run(runner, 3), first)
+    difference = np.abs(in_the_environment(models, 3, len(first)) - first).max()
+    assert difference <= PARITY
+
+
+def in_the_environment(models: Path, seed: int, steps: int) -> np.ndarray:
+    register()
+    env = gym.make(BENCH_ID, scenario=SCENARIO, disable_env_checker=True)
+    experts = {skill: load_expert(skill, models) for skill in SKILLS}
+    gate = load_gate(models)
+    _, info = env.reset(seed=seed)
+    sim = env.unwrapped.vector.sim
+    path = []
+    for _ in range(steps):
+        path.append([*sim.joint_positions[0], sim.gripper_width[0]])
+        scene = info["scene"]
+        weights = sparsify(np.ravel(gate(gate_observation(scene)[0])))
+        actions = np.stack(
+            [np.ravel(experts[skill](expert_observation(scene, skill)[0])) for skill in SKILLS]
+        )
+        *_, info = env.step(mix(actions, weights))
+    env.close()
+    return np.array(path)
+
+
+def test_processes_of_their_own_give_the_same_trajectory(models: Path, tmp_path: Path) -> None:
+    with EpisodeRunner(options(models, tmp_path)) as runner:
+        composed = run(runner, 5)
+    with EpisodeRunner(options(models, tmp_path), composed=False) as runner:
+        np.testing.assert_array_equal(run(runner, 5), composed)
+
+
+def test_one_skill_alone(models: Path, tmp_path: Path) -> None:
+    with EpisodeRunner(options(models, tmp_path)) as runner:
+        result = runner.run(skill="pull_drawer", seed=1, record="left")
+        assert (result.skill, result.stages_total) == ("pull_drawer", 1)
+        assert all(tick.weights["pull_drawer"] == 1.0 for tick in result.ticks if tick.weights)
+        with pytest.raises(EpisodeError, match="scenario"):
+            runner.run(scenario=9)
+
+
+def test_a_graph_that_cannot_start_tells_why(models: Path, tmp_path: Path) -> None:
+    broken = GraphOptions(true_poses=True, model_directory=str(tmp_path / "nowhere"))
+    with pytest.raises(EpisodeError, match="nowhere"), EpisodeRunner(broken):
+        pass
