@@ -17,9 +17,9 @@ from tqdm import tqdm
 from moe_robot_control.control.differential_ik import solve_position
 from moe_robot_control.control.kinematics import Kinematics
 from moe_robot_control.perception.camera import Camera
-from moe_robot_control.perception.estimator import NETWORK_SIZE
+from moe_robot_control.perception.estimator import NETWORK_SIZE, shrink
 from moe_robot_control.policies.spaces import NUM_SCENARIOS, OBJECTS, SKILLS
-from moe_robot_control.world.cameras import IMAGE_SIZE, camera_of, make_renderer
+from moe_robot_control.world.cameras import camera_of, make_renderer
 from moe_robot_control.world.envs import BenchVectorEnv
 from moe_robot_control.world.scene import build_spec, object_site
 from moe_robot_control.world.teachers import teach
@@ -259,29 +259,18 @@ class _Studio:
             for point in data.site_xpos[site] + probes @ frame.T:
                 offset = point - eye
                 distance = float(np.linalg.norm(offset))
-                reached = mujoco.mj_ray(
-                    model, data, eye, offset / distance, None, 1, -1, hit
-                )
+                reached = mujoco.mj_ray(model, data, eye, offset / distance, None, 1, -1, hit)
                 clear += reached < 0 or reached > distance - slack
             result[k] = clear >= 0.4 * len(probes)
         return result
 
 
-_PROBES = np.array([[0, 0, 0.002], [7, 0, 2], [-7, 0, 2], [0, 7, 2], [0, -7, 2]]) * [1e-3, 1e-3, 1e-3]
-_PROBES[0, 2] = 0.002
-_VIAL_PROBES = np.array([[0, 0, 0.001], [0, 0, -0.01], [0, 0, -0.02], [0, 0, -0.045]])
-
-
-def shrink(image: np.ndarray) -> np.ndarray:
-    """An image at the network's size, averaged over areas."""
-    if image.shape[0] == NETWORK_SIZE:
-        return image
-    return cv2.resize(image, (NETWORK_SIZE, NETWORK_SIZE), interpolation=cv2.INTER_AREA)
+_PROBES = np.array([[0, 0, 2], [7, 0, 2], [-7, 0, 2], [0, 7, 2], [0, -7, 2]]) * 1e-3
+_VIAL_PROBES = np.array([[0, 0, 1], [0, 0, -10], [0, 0, -20], [0, 0, -45]]) * 1e-3
 
 
 def make_images(count: int, seed: int) -> LabelledImages:
     """Render `count` scenes in both views; equal seeds give equal images."""
-    assert IMAGE_SIZE >= NETWORK_SIZE
     snapshots = collect_snapshots(count, seed)
     studio = _Studio(np.random.default_rng([seed, 1]))
     images = np.empty((count, 2, NETWORK_SIZE, NETWORK_SIZE, 3), dtype=np.uint8)

@@ -259,5 +259,3 @@ def register() -> None:
                 kwargs=options,
                 disable_env_checker=True,
             )
-
-

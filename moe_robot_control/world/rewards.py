@@ -40,9 +40,7 @@ def _near(first: np.ndarray, second: np.ndarray, scale: float = 0.1) -> np.ndarr
     return 1.0 - np.tanh(np.linalg.norm(first - second, axis=1) / scale)
 
 
-def _tip_and(
-    sim: BenchSimulation, target: str, below: float, progress: np.ndarray
-) -> np.ndarray:
+def _tip_and(sim: BenchSimulation, target: str, below: float, progress: np.ndarray) -> np.ndarray:
     reach = _near(sim.end_effector, _at(sim, target) - [0.0, 0.0, below])
     return 0.5 * reach + 0.5 * np.clip(progress, 0.0, 1.0)
 

@@ -233,9 +233,7 @@ class BenchTask:
             if sim.has(part):
                 at = sim.body_position(f"{part}/{part}")[ids, :2] + spread * draws[:, 5:7]
                 height = np.full((len(ids), 1), floor + VIAL_HALF_LENGTH + 0.0005)
-                sim.place_loose(
-                    "vial", ids, np.hstack([at, height, np.pi * draws[:, 7:8]])
-                )
+                sim.place_loose("vial", ids, np.hstack([at, height, np.pi * draws[:, 7:8]]))
 
     def _place_lid(self, ids: np.ndarray, draws: np.ndarray, off: bool) -> None:
         sim = self.sim

@@ -1,0 +1,44 @@
+"""Drawing of estimated object positions on a camera's image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from moe_robot_control.perception.camera import Camera
+from moe_robot_control.perception.estimator import ObjectEstimate
+from moe_robot_control.policies.spaces import OBJECTS
+
+PALETTE: tuple[tuple[int, int, int], ...] = (
+    (255, 90, 70), (255, 215, 70), (90, 230, 120), (110, 150, 255), (255, 120, 230),
+    (90, 235, 255), (255, 165, 60), (255, 255, 255), (230, 230, 110), (255, 60, 60),
+    (150, 255, 150),
+)  # fmt: skip
+"""RGB colour of each object."""
+
+
+def draw_estimates(
+    image: np.ndarray, camera: Camera, estimates: Sequence[ObjectEstimate]
+) -> np.ndarray:
+    """A copy of an RGB image with a circle and a name at every estimate.
+
+    `camera` must be calibrated for the image's size.
+    """
+    canvas = image.copy()
+    for estimate in estimates:
+        pixel = camera.project(estimate.position)
+        if not np.isfinite(pixel).all():
+            continue
+        centre = int(round(pixel[0])), int(round(pixel[1]))
+        colour = PALETTE[OBJECTS.index(estimate.name)]
+        cv2.circle(canvas, centre, 5, colour, 1, cv2.LINE_AA)
+        at = centre[0] + 7, centre[1] + 4
+        cv2.putText(
+            canvas, estimate.name, at, cv2.FONT_HERSHEY_SIMPLEX, 0.32, (0, 0, 0), 2, cv2.LINE_AA
+        )
+        cv2.putText(
+            canvas, estimate.name, at, cv2.FONT_HERSHEY_SIMPLEX, 0.32, colour, 1, cv2.LINE_AA
+        )
+    return canvas
