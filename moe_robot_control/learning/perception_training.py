@@ -43,7 +43,7 @@ class PerceptionConfig:
         tree = yaml.safe_load(path.read_text())
         names = {field.name for field in fields(cls)}
         if set(tree) != names:
-            key = sorted(set(tree) ^ names)[0]
+            key = min(set(tree) ^ names)
             raise MoeRobotControlError(f"{path}: unknown or missing key {key!r}")
         return cls(**tree)
 

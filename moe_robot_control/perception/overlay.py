@@ -31,7 +31,7 @@ def draw_estimates(
         pixel = camera.project(estimate.position)
         if not np.isfinite(pixel).all():
             continue
-        centre = int(round(pixel[0])), int(round(pixel[1]))
+        centre = round(float(pixel[0])), round(float(pixel[1]))
         colour = PALETTE[OBJECTS.index(estimate.name)]
         cv2.circle(canvas, centre, 5, colour, 1, cv2.LINE_AA)
         at = centre[0] + 7, centre[1] + 4

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 import mujoco
 import numpy as np
 
@@ -52,7 +54,7 @@ class CameraRenderer:
         self._data = mujoco.MjData(self._model)
         self._renderer = make_renderer(self._model, size)
 
-    def __enter__(self) -> CameraRenderer:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

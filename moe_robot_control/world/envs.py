@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
@@ -48,7 +48,7 @@ class BenchVectorEnv(VectorEnv):
     (`AutoresetMode.NEXT_STEP`); its seed continues the environment's own sequence.
     """
 
-    metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP, "render_modes": []}
+    metadata: ClassVar[dict[str, Any]] = {"autoreset_mode": AutoresetMode.NEXT_STEP, "render_modes": []}
 
     def __init__(
         self,
@@ -181,7 +181,7 @@ class BenchVectorEnv(VectorEnv):
 class BenchEnv(gym.Env):
     """One bench; see `BenchVectorEnv` for actions, observations and arguments."""
 
-    metadata = {"render_modes": ["rgb_array"], "render_fps": 20}
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 20}
 
     def __init__(self, render_mode: str | None = None, camera: str = "left", **options: Any):
         self._vector = BenchVectorEnv(1, **options)

@@ -1,0 +1,101 @@
+"""Exported policies at run time: ONNX Runtime on one thread, checked at load and at every call."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+from moe_robot_control.errors import MoeRobotControlError
+from moe_robot_control.policies.spaces import (
+    ACTION_SIZE,
+    GATE_OBSERVATION_SIZE,
+    SKILLS,
+    check_skill,
+    expert_observation_size,
+)
+
+GATE_NAME = "manipulation_network"
+
+
+class PolicyLoadError(MoeRobotControlError):
+    """A policy's file is missing, corrupt, or takes or gives the wrong shapes."""
+
+
+class PolicyOutputError(MoeRobotControlError):
+    """A policy was given, or gave, values that are not finite."""
+
+
+class OnnxPolicy:
+    """A policy from observations to an action or to weights."""
+
+    def __init__(self, path: str | Path, expected_inputs: int, expected_outputs: int) -> None:
+        """Load and check a model.
+
+        Args:
+            path: ONNX file with one input and one output, both (batch, size).
+            expected_inputs: length of an observation.
+            expected_outputs: length of the answer.
+
+        Raises:
+            PolicyLoadError: the message names the file and what is wrong with it.
+        """
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise PolicyLoadError(f"{self.path}: no such model file")
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = 4
+        try:
+            self._session = onnxruntime.InferenceSession(
+                str(self.path), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # ONNX Runtime raises many kinds
+            raise PolicyLoadError(f"{self.path}: not a readable ONNX model") from error
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        if len(inputs) != 1 or len(outputs) != 1:
+            raise PolicyLoadError(
+                f"{self.path}: has {len(inputs)} inputs and {len(outputs)} outputs, expected one each"
+            )
+        for what, node, size in (
+            ("input", inputs[0], expected_inputs),
+            ("output", outputs[0], expected_outputs),
+        ):
+            if len(node.shape) != 2 or node.shape[1] != size:
+                raise PolicyLoadError(
+                    f"{self.path}: {what} {node.name!r} has shape {node.shape}, "
+                    f"expected (batch, {size})"
+                )
+        self._input = inputs[0].name
+        self._inputs = expected_inputs
+
+    def __call__(self, observation: np.ndarray) -> np.ndarray:
+        """The answer to observations, shapes (n, d) or (d,), as float64.
+
+        Raises:
+            ValueError: wrong shape.
+            PolicyOutputError: the observation or the answer is not finite.
+        """
+        observation = np.asarray(observation)
+        if observation.shape[-1:] != (self._inputs,) or observation.ndim > 2:
+            raise ValueError(f"observation has shape {observation.shape}, not (n, {self._inputs})")
+        if not np.isfinite(observation).all():
+            raise PolicyOutputError(f"{self.path.name}: observation is not finite")
+        batch = np.atleast_2d(observation).astype(np.float32)
+        answer = self._session.run(None, {self._input: batch})[0].astype(np.float64)
+        if not np.isfinite(answer).all():
+            raise PolicyOutputError(f"{self.path.name}: answer is not finite")
+        return answer.reshape(*observation.shape[:-1], -1)
+
+
+def load_expert(skill: str, directory: str | Path) -> OnnxPolicy:
+    """The expert `<directory>/<skill>.onnx`: observation -> action (4)."""
+    path = Path(directory) / f"{check_skill(skill)}.onnx"
+    return OnnxPolicy(path, expert_observation_size(skill), ACTION_SIZE)
+
+
+def load_gate(directory: str | Path) -> OnnxPolicy:
+    """The manipulation network in `directory`: observation -> weights (7)."""
+    path = Path(directory) / f"{GATE_NAME}.onnx"
+    return OnnxPolicy(path, GATE_OBSERVATION_SIZE, len(SKILLS))
