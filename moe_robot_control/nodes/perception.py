@@ -30,6 +30,7 @@ from moe_robot_control.nodes.ros_messages import (
 )
 from moe_robot_control.perception.camera import Camera, CameraExtrinsics, CameraIntrinsics
 from moe_robot_control.perception.estimator import ObjectEstimate, PoseEstimator
+from moe_robot_control.perception.overlay import draw_estimates
 from moe_robot_control.perception.tracker import Tracker
 from moe_robot_control.policies.spaces import OBJECTS
 from moe_robot_control.share import share_path
@@ -220,20 +221,12 @@ class PerceptionNode(ManagedNode):
         return array
 
     def _publish_debug(self, stamp: int, images: dict[str, np.ndarray]) -> None:
-        shown = [self._marked(name, image) for name, image in images.items()]
+        shown = [
+            draw_estimates(image, self._calibration(name), self._last[1])
+            for name, image in images.items()
+        ]
         frame = f"{self._cameras[0]}_optical_frame"
         self._debug.publish(to_image(stamp, frame, np.hstack(shown)))
-
-    def _marked(self, camera: str, image: np.ndarray) -> np.ndarray:
-        shown = image.copy()
-        calibration = self._calibration(camera)
-        for estimate in self._last[1]:
-            pixel = calibration.project(estimate.position)
-            if not np.isfinite(pixel).all():
-                continue
-            column, row = (round(float(v)) for v in pixel)
-            shown[max(row - 2, 0) : row + 3, max(column - 2, 0) : column + 3] = (255, 40, 40)
-        return shown
 
     def _complain(self, text: str) -> None:
         self.get_logger().error(text, throttle_duration_sec=2.0)

@@ -17,6 +17,7 @@ from moe_robot_control.nodes.domain import reserved_domain
 from moe_robot_control.nodes.up import graph_environment
 from moe_robot_control.policies.spaces import (
     GATE_OBSERVATION_SIZE,
+    OBJECTS,
     SKILLS,
     expert_observation_size,
 )
@@ -86,6 +87,36 @@ def write_linear(path: Path, gain: np.ndarray, bias: np.ndarray, output: str) ->
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     onnx.save(model, path)
+
+
+@pytest.fixture(scope="session")
+def pose_network(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pose network that sees every object in the middle of every image."""
+    path = tmp_path_factory.mktemp("perception") / "keypoints.onnx"
+    answer = np.tile([63.5, 63.5, 0.0, 5.0], len(OBJECTS)).astype(np.float32)
+    nodes = [
+        helper.make_node("GlobalAveragePool", ["image"], ["mean"]),
+        helper.make_node("Reshape", ["mean", "flat"], ["colours"]),
+        helper.make_node("MatMul", ["colours", "nothing"], ["zeros"]),
+        helper.make_node("Add", ["zeros", "answer"], ["list"]),
+        helper.make_node("Reshape", ["list", "shape"], ["keypoints"]),
+    ]
+    shape = ["batch", len(OBJECTS), 4]
+    graph = helper.make_graph(
+        nodes,
+        "middle",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", 3, 128, 128])],
+        [helper.make_tensor_value_info("keypoints", TensorProto.FLOAT, shape)],
+        [
+            numpy_helper.from_array(np.array([-1, 3]), "flat"),
+            numpy_helper.from_array(np.zeros((3, answer.size), np.float32), "nothing"),
+            numpy_helper.from_array(answer, "answer"),
+            numpy_helper.from_array(np.array([-1, len(OBJECTS), 4]), "shape"),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    onnx.save(model, path)
+    return path
 
 
 def processes_of_domain(domain: int) -> list[int]:
