@@ -9,17 +9,17 @@ import sys
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-import numpy as np
-import onnxruntime
 import torch
 import yaml
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from moe_robot_control.errors import MoeRobotControlError
+from moe_robot_control.learning.export import export_onnx
 from moe_robot_control.learning.keypoint_network import MAP_SIZE, STRIDE, KeypointNetwork
 from moe_robot_control.learning.synthetic_images import LabelledImages, make_images
 from moe_robot_control.manifest import write_manifest
+from moe_robot_control.perception.estimator import NETWORK_SIZE
 from moe_robot_control.share import share_path
 
 LARGEST_LOG_STD = 3.0
@@ -65,7 +65,9 @@ def run(args: argparse.Namespace) -> int:
     images = make_images(scenes, args.seed)
     network, metrics = train(images, config, epochs, args.seed, args.runs)
     args.output.parent.mkdir(parents=True, exist_ok=True)
-    export(network, args.output)
+    example = torch.rand(2, 3, NETWORK_SIZE, NETWORK_SIZE) * 255.0
+    network = network.to(memory_format=torch.contiguous_format)
+    export_onnx(network, args.output, example, "image", "keypoints", tolerance=1e-3)
     write_manifest(
         args.output,
         command=shlex.join(["moe-robot-control", *sys.argv[1:]]),
@@ -183,29 +185,3 @@ def validate(
         "error_over_spread": float((error / spread).median()),
         "visibility_accuracy": float(agree.float().mean()),
     }
-
-
-def export(network: KeypointNetwork, path: Path) -> None:
-    """Write ONNX (input `image` float32 (n, 3, 128, 128) in 0..255, output `keypoints`).
-
-    Raises:
-        MoeRobotControlError: ONNX Runtime and PyTorch disagree by more than 1e-3 px.
-    """
-    network = network.to(memory_format=torch.contiguous_format).eval()
-    example = torch.rand(2, 3, 128, 128) * 255.0
-    torch.onnx.export(
-        network,
-        (example,),
-        str(path),
-        input_names=["image"],
-        output_names=["keypoints"],
-        dynamic_axes={"image": {0: "views"}, "keypoints": {0: "views"}},
-        opset_version=17,
-        dynamo=False,
-    )
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    with torch.no_grad():
-        expected = network(example).numpy()
-    gap = float(np.abs(session.run(None, {"image": example.numpy()})[0] - expected).max())
-    if gap > 1e-3:
-        raise MoeRobotControlError(f"{path}: ONNX and PyTorch differ by {gap:.2g}")

@@ -18,11 +18,11 @@ from moe_robot_control.control.differential_ik import solve_position
 from moe_robot_control.control.kinematics import Kinematics
 from moe_robot_control.perception.camera import Camera
 from moe_robot_control.perception.estimator import NETWORK_SIZE, shrink
-from moe_robot_control.policies.spaces import NUM_SCENARIOS, OBJECTS, SKILLS
+from moe_robot_control.policies.spaces import OBJECTS
 from moe_robot_control.world.cameras import camera_of, make_renderer
 from moe_robot_control.world.envs import BenchVectorEnv
 from moe_robot_control.world.scene import build_spec, object_site
-from moe_robot_control.world.teachers import teach
+from moe_robot_control.world.teachers import teach_stage
 
 CAMERAS = ("left", "right")
 NUM_CLUTTER = 8
@@ -74,7 +74,7 @@ def collect_snapshots(count: int, seed: int) -> list[Snapshot]:
             kinematics = Kinematics(sim.arm.kinematics, sim.arm.joint_names, sim.arm.tip_site)
             noise = np.zeros((NUM_SIMS, 3))
             for step in range(95 * scenario):
-                action = _teach_all(info)
+                action = teach_stage(info["stage"], info["scene"])
                 noise = 0.9 * noise + 0.03 * rng.normal(size=noise.shape)
                 action[:, :3] += noise
                 _, _, _, _, info = env.step(action)
@@ -84,15 +84,6 @@ def collect_snapshots(count: int, seed: int) -> list[Snapshot]:
                     bar.update(len(fresh))
     order = rng.permutation(len(snapshots))[:count]
     return [snapshots[i] for i in order]
-
-
-def _teach_all(info: dict) -> np.ndarray:
-    stage = np.minimum(info["stage"], NUM_SCENARIOS - 1)
-    action = np.zeros((len(stage), 4))
-    for index in np.unique(stage):
-        rows = stage == index
-        action[rows] = teach(SKILLS[index], info["scene"])[rows]
-    return np.nan_to_num(action)
 
 
 def _snapshots(

@@ -48,7 +48,10 @@ class BenchVectorEnv(VectorEnv):
     (`AutoresetMode.NEXT_STEP`); its seed continues the environment's own sequence.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"autoreset_mode": AutoresetMode.NEXT_STEP, "render_modes": []}
+    metadata: ClassVar[dict[str, Any]] = {
+        "autoreset_mode": AutoresetMode.NEXT_STEP,
+        "render_modes": [],
+    }
 
     def __init__(
         self,

@@ -45,6 +45,30 @@ def teach(skill: str, scene: Scene) -> np.ndarray:
     return _TEACHERS[skill](_Look(scene))
 
 
+def teach_stage(stage: np.ndarray, scene: Scene) -> np.ndarray:
+    """The action of the teacher whose skill is next in each scene.
+
+    Args:
+        stage: index of the next skill; 7 and above (all done) keeps the last. Shape (n,).
+        scene: batch of scenes, leading axis n.
+
+    Returns:
+        Shape (n, 4).
+    """
+    stage = np.minimum(stage, len(SKILLS) - 1)
+    action = np.zeros((len(stage), 4))
+    for index in np.unique(stage):
+        rows = stage == index
+        part = Scene(
+            scene.end_effector[rows],
+            scene.gripper_width[rows],
+            scene.positions[rows],
+            scene.known[rows],
+        )
+        action[rows] = teach(SKILLS[index], part)
+    return action
+
+
 def teach_weights(stage: np.ndarray) -> np.ndarray:
     """The scripted gate: all weight on the skill that is next.
 

@@ -1,0 +1,124 @@
+"""The experts' and the manipulation network's architectures.
+
+Both take raw observations (see `policies.spaces`) and compute features inside, so that the
+exported model needs no preprocessing: relative vectors at several scales, because the same
+network must cross half a metre and stop within millimetres.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from moe_robot_control.policies.spaces import (
+    MAX_GRIPPER_WIDTH,
+    MAX_SPEED,
+    OBJECTS,
+    SKILL_OBJECTS,
+    SKILLS,
+)
+
+SCALES = (0.1, 0.03, 0.01)
+"""Scales of the saturating features [m]."""
+HELD_WIDTH = 0.024
+"""Opening of the gripper around the vial [m]."""
+GATE_PAIRS: tuple[tuple[str, str], ...] = (
+    ("door_handle", "cabinet"),
+    ("lid", "box"),
+    ("vial", "box"),
+    ("vial", "tray"),
+    ("vial", "rack"),
+    ("vial", "bin"),
+    ("drawer_handle", "chest"),
+)
+"""Objects whose relative position tells what has been done."""
+
+
+def _split(observation: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Tip (n, 3), gripper width (n, 1), positions (n, k, 3), known (n, k, 1)."""
+    objects = observation[:, 4:].unflatten(1, (-1, 4))
+    return observation[:, :3], observation[:, 3:4], objects[..., :3], objects[..., 3:]
+
+
+def _scaled(vector: Tensor, known: Tensor) -> list[Tensor]:
+    """Raw and saturating features of relative vectors (n, 3); zero where unknown (n, 1)."""
+    flat = (vector[:, :2].square().sum(1, keepdim=True) + 1e-8).sqrt()
+    features = [vector / 0.3, torch.tanh(flat / 0.02), torch.tanh(flat / 0.1)]
+    features += [torch.tanh(vector / scale) for scale in SCALES]
+    return [known * feature for feature in features]
+
+
+def _gripper(width: Tensor) -> list[Tensor]:
+    return [width / MAX_GRIPPER_WIDTH, torch.tanh((width - HELD_WIDTH) / 0.01)]
+
+
+def _mlp(inputs: int, outputs: int, width: int, depth: int) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for _ in range(depth):
+        layers += [nn.Linear(inputs, width), nn.SiLU()]
+        inputs = width
+    return nn.Sequential(*layers, nn.Linear(inputs, outputs))
+
+
+class ExpertNetwork(nn.Module):
+    """Observation of one skill, (n, 4 + 4k), to action, (n, 4), in physical units."""
+
+    def __init__(self, skill: str, width: int = 128, depth: int = 3) -> None:
+        super().__init__()
+        self.num_objects = len(SKILL_OBJECTS[skill])
+        self.num_inputs = 4 + 4 * self.num_objects
+        size = self.features(torch.zeros(1, self.num_inputs)).shape[1]
+        self.layers = _mlp(size, 4, width, depth)
+
+    def features(self, observation: Tensor) -> Tensor:
+        """The network's own view of an observation."""
+        tip, gripper, positions, known = _split(observation)
+        features = [*_gripper(gripper), tip[:, 2:] / 0.3]
+        for k in range(self.num_objects):
+            features += _scaled(positions[:, k] - tip, known[:, k])
+        if self.num_objects == 2:
+            features += _scaled(positions[:, 1] - positions[:, 0], known[:, 0] * known[:, 1])
+        return torch.cat(features, dim=1)
+
+    def logits(self, observation: Tensor) -> tuple[Tensor, Tensor]:
+        """Velocity as a share of full speed (n, 3) and the gripper's opening logit (n,)."""
+        output = self.layers(self.features(observation))
+        return torch.tanh(output[:, :3]), output[:, 3]
+
+    def forward(self, observation: Tensor) -> Tensor:
+        velocity, opening = self.logits(observation)
+        gripper = torch.sigmoid(opening)[:, None] * MAX_GRIPPER_WIDTH
+        return torch.cat([velocity * MAX_SPEED, gripper], dim=1)
+
+
+class GateNetwork(nn.Module):
+    """Observation of the whole scene, (n, 48), to softmax weights of the experts, (n, 7)."""
+
+    num_inputs = 4 + 4 * len(OBJECTS)
+
+    def __init__(self, width: int = 128, depth: int = 2) -> None:
+        super().__init__()
+        size = self.features(torch.zeros(1, self.num_inputs)).shape[1]
+        self.layers = _mlp(size, len(SKILLS), width, depth)
+
+    def features(self, observation: Tensor) -> Tensor:
+        """What tells the state of the job: pairs of objects, heights, and the gripper."""
+        tip, gripper, positions, known = _split(observation)
+        features = _gripper(gripper)
+        vial = OBJECTS.index("vial")
+        features += _scaled(positions[:, vial] - tip, known[:, vial])
+        for first, second in GATE_PAIRS:
+            i, j = OBJECTS.index(first), OBJECTS.index(second)
+            features += _scaled(positions[:, i] - positions[:, j], known[:, i] * known[:, j])
+        button = OBJECTS.index("button")
+        height = positions[:, button, 2:] - 0.048
+        features += [known[:, button] * torch.tanh(height / scale) for scale in (0.03, 0.01)]
+        features.append(known[:, vial])
+        return torch.cat(features, dim=1)
+
+    def logits(self, observation: Tensor) -> Tensor:
+        """Weights before the softmax. Shape (n, 7)."""
+        return self.layers(self.features(observation))
+
+    def forward(self, observation: Tensor) -> Tensor:
+        return torch.softmax(self.logits(observation), dim=1)

@@ -1,0 +1,139 @@
+"""`moe-robot-control record`: demonstrations by the scripted teachers.
+
+The executed action is the teacher's with smooth noise and now and then a push; the recorded
+label is the teacher's own answer to where that led (DART, Laskey et al. 2017), so that
+demonstrations show how to recover.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from moe_robot_control import __version__
+from moe_robot_control.demonstrations.episode import EpisodeWriter
+from moe_robot_control.errors import MoeRobotControlError
+from moe_robot_control.policies.spaces import (
+    DECISION_PERIOD,
+    MAX_SPEED,
+    NUM_SCENARIOS,
+    SKILLS,
+    Scene,
+    check_skill,
+)
+from moe_robot_control.world.envs import BenchVectorEnv
+from moe_robot_control.world.teachers import teach_stage, teach_weights
+
+FIRST_SEED = 1_000_000
+"""Seeds from here on are for demonstrations; evaluations use smaller ones."""
+WIDE_TIP_BOX = np.array([[0.30, -0.42, 0.10], [0.60, 0.42, 0.40]])
+"""An expert takes over wherever another left the tip [m]."""
+NOISE_STD = 0.02
+NOISE_MEMORY = 0.8
+PUSH_RATE = 0.02
+PUSH_STD = 0.12
+PUSH_STEPS = 8
+
+
+class RecordingError(MoeRobotControlError):
+    """Demonstrations that cannot be recorded as asked."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `record`."""
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--skill", help=f"one skill: {', '.join(SKILLS)}")
+    what.add_argument("--gate", action="store_true", help="scenarios 1 to 7, for the gate")
+    what.add_argument("--all", action="store_true", help="every skill and the gate")
+    parser.add_argument("--episodes", type=int, default=20, help="for each skill")
+    parser.add_argument("--gate-episodes", type=int, default=6, help="for each scenario")
+    parser.add_argument("--seed", type=int, default=FIRST_SEED)
+    parser.add_argument("--output", type=Path, default=Path("data/demonstrations"))
+    parser.add_argument("--replace", action="store_true", help="delete what is there first")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Record what was asked for."""
+    if args.episodes < 1 or args.gate_episodes < 1:
+        raise RecordingError("--episodes and --gate-episodes must be 1 or more")
+    skills = list(SKILLS) if args.all else [check_skill(args.skill)] if args.skill else []
+    for skill in skills:
+        folder = _prepare(args.output / skill, args.replace)
+        env = BenchVectorEnv(1, skill=skill, reward="sparse", tip_box=WIDE_TIP_BOX)
+        _record(env, folder, {"skill": skill}, args.episodes, args.seed)
+    if args.all or args.gate:
+        folder = _prepare(args.output / "gate", args.replace)
+        for scenario in range(1, NUM_SCENARIOS + 1):
+            env = BenchVectorEnv(1, scenario=scenario, reward="sparse")
+            seed = args.seed + 1000 * scenario
+            _record(env, folder, {"scenario": scenario}, args.gate_episodes, seed)
+    return 0
+
+
+def _prepare(folder: Path, replace: bool) -> Path:
+    if folder.exists() and any(folder.iterdir()):
+        if not replace:
+            raise RecordingError(f"{folder}: holds episodes already (--replace deletes them)")
+        shutil.rmtree(folder)
+    return folder
+
+
+def _record(env: BenchVectorEnv, folder: Path, what: dict, count: int, seed: int) -> None:
+    """Record `count` successes, skipping seeds on which noise made the teacher fail."""
+    label = "_".join(str(part) for item in what.items() for part in item)
+    with tqdm(total=count, desc=label, unit="episode") as bar:
+        while bar.n < count:
+            steps = _rollout(env, seed)
+            if steps is not None:
+                metadata = {
+                    **what,
+                    "seed": seed,
+                    "success": True,
+                    "source": "teacher",
+                    "software": f"moe_robot_control {__version__}",
+                }
+                _write(folder / f"{label}_{seed}", metadata, steps, env)
+                bar.update()
+            seed += 1
+
+
+def _rollout(env: BenchVectorEnv, seed: int) -> list[tuple] | None:
+    """Steps (stamp, joints, scene, action, weights) of one episode; None if it failed."""
+    rng = np.random.default_rng([seed, 7])
+    _, info = env.reset(seed=[seed])
+    noise, push, pushing = np.zeros(3), np.zeros(3), 0
+    steps: list[tuple] = []
+    while True:
+        action = teach_stage(info["stage"], info["scene"])
+        joints = [*env.sim.joint_positions[0], env.sim.gripper_width[0]]
+        weights = teach_weights(info["stage"])[0]
+        steps.append(
+            (DECISION_PERIOD * len(steps), joints, _first(info["scene"]), action[0], weights)
+        )
+        noise = NOISE_MEMORY * noise + NOISE_STD * rng.normal(size=3)
+        if pushing == 0 and rng.random() < PUSH_RATE:
+            pushing, push = PUSH_STEPS, PUSH_STD * rng.normal(size=3)
+        disturbed = action.copy()
+        disturbed[0, :3] += noise + (push if pushing else 0.0)
+        disturbed[0, :3] = np.clip(disturbed[0, :3], -MAX_SPEED, MAX_SPEED)
+        pushing = max(0, pushing - 1)
+        _, _, terminated, truncated, info = env.step(disturbed)
+        if terminated[0] or truncated[0]:
+            return steps if info["success"][0] else None
+
+
+def _first(scene: Scene) -> Scene:
+    return Scene(scene.end_effector[0], scene.gripper_width[0], scene.positions[0], scene.known[0])
+
+
+def _write(folder: Path, metadata: dict, steps: list[tuple], env: BenchVectorEnv) -> None:
+    arm = env.sim.arm
+    names = [*arm.joint_names, arm.gripper_joint]
+    with EpisodeWriter(folder, metadata, arm.base_frame) as writer:
+        for stamp, joints, scene, action, weights in steps:
+            named = dict(zip(names, map(float, joints), strict=True))
+            writer.add(stamp, named, scene, action, weights)
