@@ -1,10 +1,10 @@
 """The simulated bench with ROS 2's launch: `ros2 launch moe_robot_control sim.launch.py`."""
 
-from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable, Shutdown
 from launch.substitutions import EnvironmentVariable, LaunchConfiguration
 from launch_ros.actions import Node
 
+from launch import LaunchContext, LaunchDescription
 from moe_robot_control.graph import PACKAGE, GraphOptions, build_graph
 from moe_robot_control.nodes.arguments import to_arguments
 
@@ -21,7 +21,9 @@ ARGUMENTS = {
 
 def _nodes(context: LaunchContext) -> list[Node]:
     value = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
-    flag = {name: value[name].lower() in ("true", "1") for name in ("composed", "headless", "lockstep")}
+    flag = {
+        name: value[name].lower() in ("true", "1") for name in ("composed", "headless", "lockstep")
+    }
     options = GraphOptions(
         scenario=int(value["scenario"]),
         skill=value["skill"],

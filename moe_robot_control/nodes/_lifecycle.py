@@ -19,6 +19,7 @@ class ManagedNode(LifecycleNode):
         super().__init__(name, **options)
         self.parameters = Parameters(self)
         self.is_active = False
+        self._kept: set[object] = set()
         self._failure: MoeRobotControlError | None = None
         self.parameters.declare(
             "autostart",
@@ -44,12 +45,16 @@ class ManagedNode(LifecycleNode):
         raise NotImplementedError
 
     def tear_down(self) -> None:
-        """Undo `set_up`."""
-        for subscription in list(self.subscriptions):
+        """Undo `set_up`: destroy the subscriptions and publishers made in it."""
+        for subscription in set(self.subscriptions) - self._kept:
+            # the clock is subscribed to when use_sim_time is set, whenever that is
             if not subscription.topic_name.endswith("/clock"):
                 self.destroy_subscription(subscription)
+        for publisher in set(self.publishers) - self._kept:
+            self.destroy_publisher(publisher)
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._kept = {*self.subscriptions, *self.publishers}
         try:
             self.set_up()
         except MoeRobotControlError as error:

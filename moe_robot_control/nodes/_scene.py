@@ -54,9 +54,7 @@ class SceneNode(ManagedNode):
     def subscribe_scene(self, objects: Sequence[str]) -> None:
         """Subscribe to `joint_states`, `objects/visible` and the poses of `objects`."""
         self.arm = ArmConfig.load(self.parameters["arm"])
-        kinematics = Kinematics(
-            self.arm.kinematics, self.arm.joint_names, self.arm.tip_site
-        )
+        kinematics = Kinematics(self.arm.kinematics, self.arm.joint_names, self.arm.tip_site)
         self._joints = (*self.arm.joint_names, self.arm.gripper_joint)
         self._synchronizer = SceneSynchronizer(
             lambda joints: kinematics.forward(joints)[0], objects, self.parameters["max_skew"]

@@ -217,9 +217,7 @@ class EpisodeRunner:
         self._stack.callback(self._node.destroy_node)
         self._executor = LeanExecutor(context=context)
         self._executor.add_node(self._node)
-        self._node.create_subscription(
-            String, "mujoco_bridge/status", self._on_status, LATCHED
-        )
+        self._node.create_subscription(String, "mujoco_bridge/status", self._on_status, LATCHED)
         self._node.create_subscription(JointState, "joint_states", self._on_joints, _LISTEN)
         self._reset = self._node.create_client(Trigger, "mujoco_bridge/reset")
         self._setters: dict[str, Client] = {}

@@ -113,7 +113,11 @@ class MujocoBridgeNode(Node):
         declare("seed", 0, "Seed of the next episode.", 0, 2**31 - 1)
         declare("lockstep", False, "Wait for the answer to every observation.", fixed=True)
         declare(
-            "real_time_factor", 1.0, "Simulated per real time, unless lockstep.", 0.01, 100.0,
+            "real_time_factor",
+            1.0,
+            "Simulated per real time, unless lockstep.",
+            0.01,
+            100.0,
             fixed=True,
         )
         declare("time_limit", 0.0, "Longest episode [s]; 0: 12.5 s a skill.", 0.0, 3600.0)
@@ -183,7 +187,9 @@ class MujocoBridgeNode(Node):
         self._observer.reset(np.arange(1), [np.random.default_rng([self._seed, 99])])
         self._first_stage = int(self._task.stage[0])
         # always lower than any stamp published before, or others could not tell
-        self._stamp = _START if self._stamp > _START or not self._episode else self._stamp - _DECISION
+        self._stamp = (
+            _START if self._stamp > _START or not self._episode else self._stamp - _DECISION
+        )
         self._began = self._commanded = self._stamp
         total = int(self._task.goal[0]) - self._first_stage
         self._limit = parameters["time_limit"] or STEPS_PER_SKILL * DECISION_PERIOD * total

@@ -144,7 +144,7 @@ class ProcessGroup:
             stderr=subprocess.STDOUT,
             env=self._environment,
             start_new_session=True,
-            preexec_fn=_prepare_child,  # noqa: PLW1509 - it only makes system calls
+            preexec_fn=_prepare_child,
         )
         self._processes[name] = process
         width = max(map(len, self._commands))

@@ -17,9 +17,7 @@ from moe_robot_control.nodes.processes import ProcessGroup
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `up`."""
     add_graph_arguments(parser)
-    parser.add_argument(
-        "--composed", action="store_true", help="all nodes in one process: faster"
-    )
+    parser.add_argument("--composed", action="store_true", help="all nodes in one process: faster")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -258,7 +258,9 @@ class VelocityCommanderNode(ManagedNode):
         self._diagnostics.publish(message)
         self._reported = self._reason
 
-    def _on_emergency_stop(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+    def _on_emergency_stop(
+        self, _: Trigger.Request, response: Trigger.Response
+    ) -> Trigger.Response:
         self._arbiter.stopped = True
         return self._done(response, "stopped until ~/release")
 

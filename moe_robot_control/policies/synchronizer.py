@@ -97,9 +97,7 @@ class SceneSynchronizer:
         frame.visible = frozenset(names).intersection(self.objects)
         return self._complete()
 
-    def add_position(
-        self, stamp: int, name: str, position: np.ndarray
-    ) -> tuple[int, Scene] | None:
+    def add_position(self, stamp: int, name: str, position: np.ndarray) -> tuple[int, Scene] | None:
         """Take the position [m, base frame], shape (3,), of an object seen at `stamp`."""
         frame = self._frame(stamp)
         if frame is None or name not in self.objects:

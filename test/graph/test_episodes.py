@@ -24,9 +24,7 @@ PARITY = 1e-9
 def options(models: Path, tmp_path: Path) -> GraphOptions:
     brief = tmp_path / "brief.yaml"
     brief.write_text("/**:\n  ros__parameters: {time_limit: 4.0}\n")
-    return GraphOptions(
-        true_poses=True, model_directory=str(models), parameter_files=(str(brief),)
-    )
+    return GraphOptions(true_poses=True, model_directory=str(models), parameter_files=(str(brief),))
 
 
 def trajectory(result: EpisodeResult) -> np.ndarray:

@@ -46,9 +46,7 @@ class Cameras:
 
 
 @pytest.fixture
-def client(
-    domain: int, environment: dict[str, str], pose_network: Path
-) -> Iterator[GraphClient]:
+def client(domain: int, environment: dict[str, str], pose_network: Path) -> Iterator[GraphClient]:
     """A client beside a running perception node."""
     output = io.StringIO()
     command = [sys.executable, "-m", "moe_robot_control.nodes.perception", "--ros-args"]
@@ -134,9 +132,7 @@ def test_recalibration_waits_for_camera_info(client: GraphClient) -> None:
     assert from_stamp(see(client, cameras, 6 * SECOND).header.stamp) == 6 * SECOND
 
 
-def test_episodes_from_rendered_images(
-    models: Path, pose_network: Path, tmp_path: Path
-) -> None:
+def test_episodes_from_rendered_images(models: Path, pose_network: Path, tmp_path: Path) -> None:
     brief = tmp_path / "brief.yaml"
     brief.write_text("/**:\n  ros__parameters: {time_limit: 1.0}\n")
     options = GraphOptions(

@@ -244,6 +244,6 @@ def _at_rest(graph: GraphClient) -> None:
         def came_to_rest() -> bool:
             nonlocal checked
             new, checked = states[checked:], len(states)
-            return any([still(message) for message in new])
+            return any(still(message) for message in new)
 
         graph.until(came_to_rest, "arm at rest")
