@@ -35,18 +35,15 @@ setup: $(STAMP)
 
 # install Debian packages where that is allowed, else say which and stop
 define APT
+as_root=""
+[ "$$(id -u)" = 0 ] || as_root="sudo -n"
+may_install() {
+    command -v apt-get >/dev/null && { [ -z "$$as_root" ] || $$as_root true 2>/dev/null; }
+}
 apt_install() {
-    local as_root=""
-    if [ "$$(id -u)" != 0 ]; then
-        as_root="sudo -n"
-        if ! sudo -n true 2>/dev/null; then
-            echo "These Debian packages are missing: $$*" >&2
-            echo "Install them, then call make again:  sudo apt-get install -y $$*" >&2
-            exit 1
-        fi
-    fi
-    if ! command -v apt-get >/dev/null; then
-        echo "Missing, and no apt-get to install it with: $$*" >&2
+    if ! may_install; then
+        echo "These Debian packages are missing: $$*" >&2
+        echo "Install them, then call make again:  sudo apt-get install -y $$*" >&2
         exit 1
     fi
     echo "Installing $$*"
@@ -76,8 +73,8 @@ $(STAMP): requirements.txt requirements-torch.txt setup.py
 	elif [[ "$$libraries" != *libEGL.so.1* ]]; then
 	    missing="$(APT_EGL)"
 	fi
-	# a graphics driver of another origin serves as well
-	if [ -n "$$missing" ] && [[ "$$libraries" != *libEGL.so.1* || "$$(id -u)" = 0 ]]; then
+	# without root, EGL of another origin may serve as well: step 4 tries it
+	if [ -n "$$missing" ] && { [[ "$$libraries" != *libEGL.so.1* ]] || may_install; }; then
 	    apt_install $$missing
 	fi
 	# 2. the virtual environment
@@ -87,14 +84,20 @@ $(STAMP): requirements.txt requirements-torch.txt setup.py
 	fi
 	pip="$(VENV)/bin/python -m pip --disable-pip-version-check"
 	echo "Installing the pinned requirements into $(VENV) (some minutes the first time)"
-	$$pip install --quiet -r requirements.txt
+	$$pip install -qq -r requirements.txt
 	# torch without CUDA: 200 MB rather than gigabytes. Its own index has it for x86-64; where
 	# that cannot be reached, or for other machines, whatever the configured index offers
 	if ! $(VENV)/bin/python -c 'import torch' 2>/dev/null; then
-	    { [ "$$(uname -m)" = x86_64 ] && $$pip --timeout 15 --retries 0 install --quiet --no-deps \
+	    { [ "$$(uname -m)" = x86_64 ] && $$pip --timeout 15 --retries 0 install -qq --no-deps \
 	        --index-url $(TORCH_INDEX) -r requirements-torch.txt 2>/dev/null; } \
-	        || $$pip install --quiet -r requirements-torch.txt
+	        || $$pip install -qq -r requirements-torch.txt
 	fi
 	# 3. this package
-	$$pip install --quiet --no-deps --no-build-isolation -e .
+	$$pip install -qq --no-deps --no-build-isolation -e .
+	# 4. it can render
+	MUJOCO_GL=egl $(VENV)/bin/python -c 'import mujoco; mujoco.GLContext(64, 64).make_current()' || {
+	    echo "Rendering without a display (EGL) does not work. Install Mesa's:" \
+	        "sudo apt-get install -y $(APT_EGL)" >&2
+	    exit 1
+	}
 	touch $@
