@@ -1,20 +1,17 @@
-"""Behavioural cloning of the experts and of the manipulation network from episodes."""
+"""Behavioural cloning of an expert or of the manipulation network from episodes."""
 
 from __future__ import annotations
 
-import copy
-import hashlib
-import json
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 import torch
 import yaml
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from moe_robot_control.demonstrations.episode import Episode
@@ -23,77 +20,53 @@ from moe_robot_control.learning.networks import ExpertNetwork, GateNetwork
 from moe_robot_control.policies.spaces import (
     MAX_GRIPPER_WIDTH,
     MAX_SPEED,
-    check_skill,
     expert_observation,
     gate_observation,
 )
 from moe_robot_control.share import share_path
 
-WARM_UP = 200
-"""Iterations in which the learning rate rises."""
-HUBER = 0.05
-"""Velocity error, in shares of the largest speed, beyond which the loss grows linearly."""
-
-LossFunction = Callable[[Tensor, Tensor], Tensor]
-Network = ExpertNetwork | GateNetwork
+NetworkT = TypeVar("NetworkT", ExpertNetwork, GateNetwork)
 
 
 class TrainingError(MoeRobotControlError):
-    """A configuration or demonstrations that cannot be trained with."""
+    """Demonstrations or settings that cannot be trained from."""
 
 
 @dataclass(frozen=True)
 class BcConfig:
-    """Hyper-parameters; `config/training/bc.yaml` explains them."""
+    """Hyper-parameters; see `config/training/bc.yaml` for their meaning."""
 
     iterations: int
     batch: int
     learning_rate: float
     weight_decay: float
-    hidden: int
-    layers: int
-    position_bias: float
-    unknown_share: float
-    average_decay: float
+    width: int
+    depth: int
+    position_noise: float
+    velocity_beta: float
     gripper_weight: float
-    validation_share: float
+    average_decay: float
     checkpoint_every: int
 
     @classmethod
-    def load(cls, path: str | Path | None = None) -> BcConfig:
-        """Read a YAML file, `config/training/bc.yaml` by default.
+    def load(cls, path: Path | None = None) -> BcConfig:
+        """Read a YAML file.
 
         Raises:
-            TrainingError: missing or malformed, or an unknown, missing or ill-typed key.
+            TrainingError: malformed, or a key is unknown or missing; the message names it.
         """
-        path = share_path("config/training/bc.yaml") if path is None else Path(path)
+        path = share_path("config/training/bc.yaml") if path is None else path
         try:
             tree = yaml.safe_load(path.read_text())
         except OSError as error:
             raise TrainingError(f"{path}: cannot be read: {error.strerror}") from error
         except yaml.YAMLError as error:
-            raise TrainingError(
-                f"{path}: malformed YAML: {' '.join(str(error).split())}"
-            ) from error
-        if not isinstance(tree, dict):
-            raise TrainingError(f"{path}: expected keys and values")
-        kinds = {field.name: field.type for field in fields(cls)}
-        for key in sorted(map(str, tree.keys() ^ kinds.keys())):
-            what = "missing" if key in kinds else "unknown"
-            raise TrainingError(f"{path}: {what} key {key!r}")
-        for key, value in tree.items():
-            allowed = (int,) if kinds[key] == "int" else (int, float)
-            if isinstance(value, bool) or not isinstance(value, allowed) or value < 0:
-                raise TrainingError(f"{path}: {key}: expected {kinds[key]}, got {value!r}")
+            raise TrainingError(f"{path}: malformed YAML") from error
+        names = {field.name for field in fields(cls)}
+        if not isinstance(tree, dict) or set(tree) != names:
+            keys = set(tree) if isinstance(tree, dict) else set()
+            raise TrainingError(f"{path}: unknown or missing key {min(keys ^ names)!r}")
         return cls(**tree)
-
-
-@dataclass(frozen=True)
-class Samples:
-    """Observations (n, d) and what to answer (n, m), float32."""
-
-    observations: Tensor
-    targets: Tensor
 
 
 def train_expert(
@@ -101,214 +74,149 @@ def train_expert(
     skill: str,
     config: BcConfig,
     seed: int = 0,
-    runs: Path | None = None,
+    checkpoint: Path | None = None,
 ) -> tuple[ExpertNetwork, dict[str, float]]:
-    """Clone one expert.
+    """Clone `actions` from the skill's own observation.
 
-    Args:
-        episodes: demonstrations of `skill`; at least one.
-        skill: one of `SKILLS`.
-        config: hyper-parameters.
-        seed: of initial parameters, batches and errors.
-        runs: folder for a checkpoint, from which an interrupted training goes on.
+    Velocities by a smooth L1 loss, the gripper by cross-entropy, since it is open or closed.
 
     Returns:
-        The network (moving average of its parameters) and its metrics on held-out episodes:
-        `velocity_mae` [m/s], `gripper_accuracy`.
-
-    Raises:
-        UnknownSkillError, TrainingError: no such skill, no episodes.
+        The network with averaged parameters, and metrics on a tenth of the episodes that
+        took no part in the training.
     """
-    check_skill(skill)
-    torch.manual_seed(seed)
-    network = ExpertNetwork(skill, config.hidden, config.layers)
+    observations = [expert_observation(episode.scene, skill) for episode in episodes]
+    labels = [episode.actions for episode in episodes]
 
-    def loss(raw: Tensor, target: Tensor) -> Tensor:
-        velocity = nn.functional.smooth_l1_loss(
-            torch.tanh(raw[:, :3]), target[:, :3] / MAX_SPEED, beta=HUBER
+    def loss(network: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        velocity, opening = network.logits(x)
+        motion = nn.functional.smooth_l1_loss(
+            velocity, y[:, :3] / MAX_SPEED, beta=config.velocity_beta
         )
-        gripper = nn.functional.binary_cross_entropy_with_logits(
-            raw[:, 3], target[:, 3] / MAX_GRIPPER_WIDTH
-        )
-        return velocity + config.gripper_weight * gripper
+        target = y[:, 3] / MAX_GRIPPER_WIDTH
+        grip = nn.functional.binary_cross_entropy_with_logits(opening, target)
+        return motion + config.gripper_weight * grip
 
-    def measure(answer: Tensor, target: Tensor) -> dict[str, float]:
-        half = 0.5 * MAX_GRIPPER_WIDTH
-        agree = (answer[:, 3] > half) == (target[:, 3] > half)
+    def metrics(network: nn.Module, x: Tensor, y: Tensor) -> dict[str, float]:
+        answer = network(x)
+        half = MAX_GRIPPER_WIDTH / 2
         return {
-            "velocity_mae": float((answer[:, :3] - target[:, :3]).abs().mean()),
-            "gripper_accuracy": float(agree.float().mean()),
+            "velocity_rmse": float((answer[:, :3] - y[:, :3]).square().mean().sqrt()),
+            "gripper_accuracy": float(((answer[:, 3] > half) == (y[:, 3] > half)).float().mean()),
         }
 
-    splits = [
-        _samples(part, lambda e: expert_observation(e.scene, skill), lambda e: e.actions)
-        for part in split_episodes(episodes, config.validation_share, seed)
-    ]
-    return _fit(network, skill, *splits, loss, measure, config, seed, runs)
+    torch.manual_seed(seed)
+    network = ExpertNetwork(skill, config.width, config.depth)
+    return _fit(network, observations, labels, loss, metrics, config, seed, checkpoint, skill)
 
 
 def train_gate(
-    episodes: Sequence[Episode], config: BcConfig, seed: int = 0, runs: Path | None = None
-) -> tuple[GateNetwork, dict[str, float]]:
-    """Clone the manipulation network; see `train_expert`.
-
-    Metrics: `accuracy` of the largest weight, `cross_entropy` [nat].
-    """
-    torch.manual_seed(seed)
-    network = GateNetwork(config.hidden, config.layers)
-
-    def loss(raw: Tensor, target: Tensor) -> Tensor:
-        return nn.functional.cross_entropy(raw, target)
-
-    def measure(answer: Tensor, target: Tensor) -> dict[str, float]:
-        agree = answer.argmax(1) == target.argmax(1)
-        entropy = -(target * answer.clamp_min(1e-9).log()).sum(1).mean()
-        return {"accuracy": float(agree.float().mean()), "cross_entropy": float(entropy)}
-
-    splits = [
-        _samples(part, lambda e: gate_observation(e.scene), lambda e: e.weights)
-        for part in split_episodes(episodes, config.validation_share, seed)
-    ]
-    return _fit(network, "manipulation_network", *splits, loss, measure, config, seed, runs)
-
-
-def split_episodes(
-    episodes: Sequence[Episode], share: float, seed: int
-) -> tuple[list[Episode], list[Episode]]:
-    """Training and validation episodes; a lone episode serves as both.
-
-    Raises:
-        TrainingError: there are no episodes.
-    """
-    if not episodes:
-        raise TrainingError("no episodes to train on")
-    if len(episodes) == 1 or share == 0.0:
-        return list(episodes), list(episodes)
-    held = min(len(episodes) - 1, max(1, round(share * len(episodes))))
-    order = np.random.default_rng(seed).permutation(len(episodes))
-    return [episodes[i] for i in sorted(order[held:])], [episodes[i] for i in sorted(order[:held])]
-
-
-def perturb(
-    observations: Tensor, bias: float, unknown_share: float, generator: torch.Generator
-) -> Tensor:
-    """Observations with perception's errors: objects displaced, some unknown.
-
-    Args:
-        observations: shape (n, 4 + 4k).
-        bias: standard deviation of each object's displacement along each axis [m].
-        unknown_share: probability that an object is hidden.
-        generator: source of randomness.
-    """
-    objects = observations[:, 4:].reshape(len(observations), -1, 4)
-    noise = bias * torch.randn(objects.shape[:2] + (3,), generator=generator)
-    known = objects[..., 3:]
-    if unknown_share > 0.0:
-        known = known * (torch.rand(known.shape, generator=generator) >= unknown_share)
-    seen = torch.cat([(objects[..., :3] + noise) * known, known], dim=-1)
-    return torch.cat([observations[:, :4], seen.flatten(1)], dim=1)
-
-
-def _samples(
     episodes: Sequence[Episode],
-    observe: Callable[[Episode], np.ndarray],
-    target: Callable[[Episode], np.ndarray],
-) -> Samples:
-    def stack(parts: list[np.ndarray]) -> Tensor:
-        return torch.from_numpy(np.concatenate(parts).astype(np.float32))
+    config: BcConfig,
+    seed: int = 0,
+    checkpoint: Path | None = None,
+) -> tuple[GateNetwork, dict[str, float]]:
+    """Clone `weights` from the observation of the whole scene by cross-entropy."""
+    observations = [gate_observation(episode.scene) for episode in episodes]
+    labels = [episode.weights for episode in episodes]
 
-    return Samples(stack([observe(e) for e in episodes]), stack([target(e) for e in episodes]))
+    def loss(network: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(network.logits(x), y)
+
+    def metrics(network: nn.Module, x: Tensor, y: Tensor) -> dict[str, float]:
+        return {"accuracy": float((network(x).argmax(1) == y.argmax(1)).float().mean())}
+
+    torch.manual_seed(seed)
+    network = GateNetwork(config.width)
+    return _fit(network, observations, labels, loss, metrics, config, seed, checkpoint, "gate")
 
 
 def _fit(
-    network: Any,
-    name: str,
-    train: Samples,
-    held_out: Samples,
-    loss_of: LossFunction,
-    measure: Callable[[Tensor, Tensor], dict[str, float]],
+    network: NetworkT,
+    observations: list[np.ndarray],
+    labels: list[np.ndarray],
+    loss_of: Callable[[nn.Module, Tensor, Tensor], Tensor],
+    metrics_of: Callable[[nn.Module, Tensor, Tensor], dict[str, float]],
     config: BcConfig,
     seed: int,
-    runs: Path | None,
-) -> tuple[Any, dict[str, float]]:
+    checkpoint: Path | None,
+    name: str,
+) -> tuple[NetworkT, dict[str, float]]:
+    if not observations:
+        raise TrainingError("no episodes to train from")
+    held_out = max(1, len(observations) // 10) if len(observations) > 1 else 0
+    split = len(observations) - held_out
+    x = torch.as_tensor(np.concatenate(observations[:split]), dtype=torch.float32)
+    y = torch.as_tensor(np.concatenate(labels[:split]), dtype=torch.float32)
+    if not (torch.isfinite(x).all() and torch.isfinite(y).all()):
+        raise TrainingError("the demonstrations hold values that are not finite")
     generator = torch.Generator().manual_seed(seed)
-    average = copy.deepcopy(network)
+    average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.average_decay))
     optimizer = torch.optim.AdamW(
         network.parameters(), config.learning_rate, weight_decay=config.weight_decay
     )
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: _rate(step, config.iterations)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, config.learning_rate, config.iterations
     )
-    parts = {
-        "network": network,
-        "average": average,
-        "optimizer": optimizer,
-        "schedule": schedule,
-    }
-    checkpoint = None if runs is None else runs / f"{name}_{_mark(train, config, seed)}.pt"
-    start = _resume(checkpoint, parts, generator)
-    bar = tqdm(range(start, config.iterations), desc=name, unit="it", mininterval=2.0)
-    for step in bar:
-        pick = torch.randint(len(train.observations), (config.batch,), generator=generator)
-        seen = perturb(
-            train.observations[pick], config.position_bias, config.unknown_share, generator
-        )
-        loss = loss_of(network.raw(seen), train.targets[pick])
-        optimizer.zero_grad(set_to_none=True)
+    parts = {"network": network, "average": average, "optimizer": optimizer, "schedule": schedule}
+    start = _resume(parts, generator, checkpoint, config)
+    bar = tqdm(
+        range(start, config.iterations),
+        desc=name,
+        unit="it",
+        mininterval=1.0,
+        initial=start,
+        total=config.iterations,
+    )
+    for iteration in bar:
+        pick = torch.randint(len(x), (config.batch,), generator=generator)
+        batch = _augment(x[pick], config.position_noise, generator)
+        loss = loss_of(network, batch, y[pick])
+        optimizer.zero_grad()
         loss.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
         schedule.step()
-        _follow(average, network, min(config.average_decay, (step + 1) / (step + 10)))
-        if step % 500 == 0:
-            figures = _evaluate(average, held_out, measure)
-            bar.set_postfix({key: f"{value:.4f}" for key, value in figures.items()})
-        done = step + 1
-        if checkpoint and config.checkpoint_every and done % config.checkpoint_every == 0:
-            _save(checkpoint, parts, generator, done)
-    return average.eval(), _evaluate(average, held_out, measure)
+        average.update_parameters(network)
+        if iteration % 100 == 0:
+            bar.set_postfix(loss=f"{loss.item():.4f}")
+        if checkpoint is not None and (iteration + 1) % config.checkpoint_every == 0:
+            _save(parts, generator, checkpoint, config, iteration + 1)
+    network.load_state_dict(average.module.state_dict())
+    network.eval()
+    metrics = {"episodes": float(len(observations)), "steps": float(len(x)), "loss": loss.item()}
+    if held_out:
+        x = torch.as_tensor(np.concatenate(observations[split:]), dtype=torch.float32)
+        y = torch.as_tensor(np.concatenate(labels[split:]), dtype=torch.float32)
+        with torch.no_grad():
+            metrics |= metrics_of(network, x, y)
+    return network, metrics
 
 
-def _rate(step: int, iterations: int) -> float:
-    warm = min(1.0, (step + 1) / min(WARM_UP, max(1, iterations // 10)))
-    return warm * 0.5 * (1.0 + math.cos(math.pi * min(1.0, step / iterations)))
+def _augment(x: Tensor, noise: float, generator: torch.Generator) -> Tensor:
+    """Errors on the positions of known objects."""
+    x = x.clone()
+    objects = x[:, 4:].unflatten(1, (-1, 4))
+    error = torch.randn(objects[..., :3].shape, generator=generator) * noise
+    objects[..., :3] += error * objects[..., 3:]
+    return x
 
 
-@torch.no_grad()
-def _follow(average: nn.Module, network: nn.Module, decay: float) -> None:
-    for mean, value in zip(average.parameters(), network.parameters(), strict=True):
-        mean.lerp_(value, 1.0 - decay)
-
-
-@torch.no_grad()
-def _evaluate(
-    network: nn.Module, samples: Samples, measure: Callable[[Tensor, Tensor], dict[str, float]]
-) -> dict[str, float]:
-    return measure(network(samples.observations), samples.targets)
-
-
-def _mark(samples: Samples, config: BcConfig, seed: int) -> str:
-    """Tells apart trainings that must not continue each other."""
-    digest = hashlib.sha256(json.dumps([asdict(config), seed], sort_keys=True).encode())
-    digest.update(samples.observations.numpy().tobytes())
-    digest.update(samples.targets.numpy().tobytes())
-    return digest.hexdigest()[:12]
-
-
-def _save(path: Path, parts: dict[str, Any], generator: torch.Generator, iteration: int) -> None:
+def _save(
+    parts: dict, generator: torch.Generator, path: Path, config: BcConfig, iteration: int
+) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     state = {key: part.state_dict() for key, part in parts.items()}
-    state |= {"generator": generator.get_state(), "iteration": iteration}
-    partial = path.with_suffix(".partial")
-    torch.save(state, partial)
-    partial.replace(path)
+    state |= {"generator": generator.get_state(), "config": asdict(config), "iteration": iteration}
+    torch.save(state, path)
 
 
-def _resume(path: Path | None, parts: dict[str, Any], generator: torch.Generator) -> int:
+def _resume(parts: dict, generator: torch.Generator, path: Path | None, config: BcConfig) -> int:
+    """Take up an unfinished training of the same settings; the iteration to go on with."""
     if path is None or not path.is_file():
         return 0
     state = torch.load(path, weights_only=True)
+    if state["config"] != asdict(config) or state["iteration"] >= config.iterations:
+        return 0
     for key, part in parts.items():
         part.load_state_dict(state[key])
     generator.set_state(state["generator"])
-    return int(state["iteration"])
+    return state["iteration"]
