@@ -8,6 +8,7 @@ and `command/gripper` (opening); the gate's label is `gate/weights`.
 from __future__ import annotations
 
 import hashlib
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,8 +16,11 @@ from typing import Any, Self
 
 import numpy as np
 import yaml
+import zstandard
 from mcap.exceptions import McapError
 from mcap.reader import NonSeekingReader
+from mcap.records import Metadata
+from mcap.stream_reader import StreamReader
 from mcap_ros2.decoder import DecoderFactory
 from mcap_ros2.writer import Writer
 
@@ -40,6 +44,19 @@ TOPICS: dict[str, str] = {
 METADATA = "episode"
 LAST_TOPIC = "command/gripper"
 """Written last in every step: a step without it was cut off."""
+CHUNK_SIZE = 32 * 1024
+"""Of a compressed chunk, about ten steps [bytes]: what a crash can cost."""
+
+_READ_ERRORS = (
+    McapError,
+    zstandard.ZstdError,
+    struct.error,
+    EOFError,
+    LookupError,
+    OSError,
+    RuntimeError,  # lz4's
+    ValueError,
+)
 
 
 class EpisodeError(MoeRobotControlError):
@@ -89,11 +106,13 @@ class EpisodeWriter:
             raise EpisodeError(f"{self._folder}: exists already") from error
         self._path = self._folder / f"{self._folder.name}_0.mcap"
         self._stream = self._path.open("wb")
-        self._writer = Writer(self._stream, chunk_size=256 * 1024)
+        self._writer = Writer(self._stream, chunk_size=CHUNK_SIZE)
         self._schemas = {
             name: self._writer.register_msgdef(name, definition(name)) for name in DATATYPES
         }
-        self._metadata = {key: str(value) for key, value in metadata.items()}
+        # first, so that a file cut off still tells what it is
+        facts = {key: str(value) for key, value in metadata.items()}
+        self._writer._writer.add_metadata(METADATA, facts)
         self._frame = frame
         self._counts = dict.fromkeys(TOPICS, 0)
         self._first: int | None = None
@@ -143,12 +162,12 @@ class EpisodeWriter:
         gripper = _named(header, ["gripper"], np.asarray(action[3:4]))
         gripper["velocity"] = [float(scene.gripper_width)]
         self._write(LAST_TOPIC, now, gripper)
+        self._stream.flush()
 
     def close(self) -> None:
         """Finish the file and write rosbag2's `metadata.yaml`."""
         if self._stream.closed:
             return
-        self._writer._writer.add_metadata(METADATA, self._metadata)
         self._writer.finish()
         self._stream.close()
         (self._folder / "metadata.yaml").write_text(
@@ -205,7 +224,7 @@ class EpisodeWriter:
 def read_episode(folder: str | Path) -> Episode:
     """Read an episode's folder, or its MCAP file.
 
-    A file that ends early is read up to its last whole step.
+    A file that ends early is read up to the last step of its last whole chunk.
 
     Raises:
         EpisodeError: missing, not MCAP, or without a single whole step.
@@ -215,27 +234,39 @@ def read_episode(folder: str | Path) -> Episode:
     if len(files) != 1:
         raise EpisodeError(f"{folder}: holds {len(files)} MCAP files, expected one")
     steps: list[dict[str, Any]] = []
-    metadata: dict[str, str] = {}
+    metadata = _read_metadata(files[0])
     current: dict[str, Any] = {}
     try:
         with files[0].open("rb") as stream:
-            reader = NonSeekingReader(stream, decoder_factories=[DecoderFactory()])
+            reader = NonSeekingReader(
+                stream, validate_crcs=True, decoder_factories=[DecoderFactory()]
+            )
             for decoded in reader.iter_decoded_messages(log_time_order=False):
                 current[decoded.channel.topic] = decoded.decoded_message
                 if decoded.channel.topic == LAST_TOPIC:
                     steps.append(current)
                     current = {}
-        with files[0].open("rb") as stream:
-            for record in NonSeekingReader(stream).iter_metadata():
-                if record.name == METADATA:
-                    metadata = dict(record.metadata)
-    except (McapError, EOFError, ValueError, OSError) as error:
+    except _READ_ERRORS as error:
         if not steps:
             raise EpisodeError(f"{files[0]}: not a readable MCAP file: {error}") from error
         metadata["truncated"] = "true"
     if not steps:
         raise EpisodeError(f"{files[0]}: holds no whole step")
-    return _assemble(steps, metadata)
+    try:
+        return _assemble(steps, metadata)
+    except (AttributeError, LookupError, ValueError) as error:
+        raise EpisodeError(f"{files[0]}: a step lacks a topic or a value: {error}") from error
+
+
+def _read_metadata(path: Path) -> dict[str, str]:
+    try:
+        with path.open("rb") as stream:
+            for record in StreamReader(stream).records:
+                if isinstance(record, Metadata) and record.name == METADATA:
+                    return dict(record.metadata)
+    except _READ_ERRORS:  # met again, and told, where the messages are read
+        pass
+    return {}
 
 
 def load_episodes(folder: str | Path) -> list[Episode]:
