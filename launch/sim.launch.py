@@ -1,10 +1,10 @@
 """The simulated bench with ROS 2's launch: `ros2 launch moe_robot_control sim.launch.py`."""
 
+from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable, Shutdown
 from launch.substitutions import EnvironmentVariable, LaunchConfiguration
 from launch_ros.actions import Node
 
-from launch import LaunchContext, LaunchDescription
 from moe_robot_control.graph import PACKAGE, GraphOptions, build_graph
 from moe_robot_control.nodes.arguments import to_arguments
 

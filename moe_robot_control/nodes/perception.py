@@ -30,7 +30,7 @@ from moe_robot_control.nodes.ros_messages import (
 )
 from moe_robot_control.perception.camera import Camera, CameraExtrinsics, CameraIntrinsics
 from moe_robot_control.perception.estimator import ObjectEstimate, PoseEstimator
-from moe_robot_control.perception.overlay import draw_estimates
+from moe_robot_control.perception.overlay import draw_positions
 from moe_robot_control.perception.tracker import Tracker
 from moe_robot_control.policies.spaces import OBJECTS
 from moe_robot_control.share import share_path
@@ -221,9 +221,9 @@ class PerceptionNode(ManagedNode):
         return array
 
     def _publish_debug(self, stamp: int, images: dict[str, np.ndarray]) -> None:
+        seen = {estimate.name: estimate.position for estimate in self._last[1]}
         shown = [
-            draw_estimates(image, self._calibration(name), self._last[1])
-            for name, image in images.items()
+            draw_positions(image, self._calibration(name), seen) for name, image in images.items()
         ]
         frame = f"{self._cameras[0]}_optical_frame"
         self._debug.publish(to_image(stamp, frame, np.hstack(shown)))

@@ -1,0 +1,115 @@
+"""The description of the graph, without running it."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from moe_robot_control.graph import GraphError, GraphOptions, build_graph
+from moe_robot_control.nodes.arguments import add_arguments, options_from, to_arguments
+from moe_robot_control.policies.spaces import SKILLS, UnknownSkillError
+from moe_robot_control.share import share_path
+
+CHOSEN = GraphOptions(
+    scenario=4,
+    skill="unbox",
+    seed=9,
+    headless=False,
+    arm="panda",
+    lockstep=False,
+    true_poses=True,
+    autostart=False,
+    top_k=2,
+    model_directory="/models",
+    perception_model="/net.onnx",
+    namespace="left_arm",
+    parameter_files=("/a.yaml", "/b.yaml"),
+)
+
+
+def test_the_whole_graph() -> None:
+    specs = {spec.name: spec for spec in build_graph()}
+    assert list(specs) == [
+        "mujoco_bridge",
+        "perception",
+        "manipulation_network",
+        *SKILLS,
+        "velocity_commander",
+    ]
+    for skill in SKILLS:
+        assert specs[skill].executable == "expert_policy"
+        assert specs[skill].parameters["skill"] == skill
+    assert all(spec.parameters.get("use_sim_time") for spec in list(specs.values())[1:])
+    assert specs["mujoco_bridge"].parameters["lockstep"]
+    assert specs["velocity_commander"].parameters["lockstep"]
+
+
+def test_every_node_has_a_parameters_file() -> None:
+    for spec in build_graph():
+        (path,) = spec.parameter_files
+        tree = yaml.safe_load(path.read_text())
+        assert path.name == f"{spec.executable}.yaml"
+        assert set(tree["/**"]) == {"ros__parameters"}
+
+
+def test_one_skill_runs_its_expert_alone() -> None:
+    specs = {spec.name: spec for spec in build_graph(GraphOptions(skill="unbox"))}
+    assert "unbox" in specs and "push_button" not in specs
+    assert specs["manipulation_network"].parameters["fixed_expert"] == "unbox"
+
+
+def test_bad_options() -> None:
+    for scenario in (0, 8, 9):
+        with pytest.raises(GraphError, match=f"{scenario}.*1 to 7"):
+            build_graph(GraphOptions(scenario=scenario))
+    with pytest.raises(GraphError, match="dishes"):
+        build_graph(GraphOptions(kind="dishes"))
+    with pytest.raises(UnknownSkillError, match="dance"):
+        build_graph(GraphOptions(skill="dance"))
+
+
+@pytest.mark.parametrize("options", [GraphOptions(), CHOSEN, replace(CHOSEN, skill="")])
+def test_options_survive_the_command_line(options: GraphOptions) -> None:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    assert options_from(parser.parse_args(to_arguments(options))) == options
+
+
+def test_ros_arguments_quote_texts() -> None:
+    (expert,) = [spec for spec in build_graph(CHOSEN) if spec.executable == "expert_policy"]
+    arguments = expert.ros_arguments()
+    assert arguments[:5] == ["--ros-args", "-r", "__node:=unbox", "-r", "__ns:=/left_arm"]
+    assert "skill:='unbox'" in arguments
+    assert "use_sim_time:=true" in arguments
+    files = [arguments[i + 1] for i, a in enumerate(arguments) if a == "--params-file"]
+    assert files[1:] == ["/a.yaml", "/b.yaml"]
+
+
+def test_the_description_needs_neither_rclpy_nor_launch() -> None:
+    code = (
+        "import sys, moe_robot_control.graph, moe_robot_control.nodes.arguments;"
+        "sys.exit(bool({'rclpy', 'launch', 'mujoco'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_the_launch_file_starts_the_same_nodes() -> None:
+    launch = pytest.importorskip("launch", reason="ROS 2's launch is not installed")
+    pytest.importorskip("launch_ros", reason="ROS 2's launch is not installed")
+    path = Path(share_path("launch/sim.launch.py"))
+    spec = importlib.util.spec_from_file_location("sim_launch", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    context = launch.LaunchContext()
+    names = {"scenario": "2", "skill": "", "seed": "1", "arm": "panda"}
+    flags = {"composed": "false", "headless": "true", "lockstep": "true"}
+    context.launch_configurations.update(names | flags)
+    executables = [action.node_executable for action in module._nodes(context)]
+    assert executables == [spec.executable for spec in build_graph(GraphOptions(scenario=2))]
