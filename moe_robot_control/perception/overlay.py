@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 import cv2
 import numpy as np
 
 from moe_robot_control.perception.camera import Camera
-from moe_robot_control.perception.estimator import ObjectEstimate
 from moe_robot_control.policies.spaces import OBJECTS
 
 PALETTE: tuple[tuple[int, int, int], ...] = (
@@ -19,26 +18,27 @@ PALETTE: tuple[tuple[int, int, int], ...] = (
 """RGB colour of each object."""
 
 
-def draw_estimates(
-    image: np.ndarray, camera: Camera, estimates: Sequence[ObjectEstimate]
+def draw_positions(
+    image: np.ndarray, camera: Camera, positions: Mapping[str, np.ndarray]
 ) -> np.ndarray:
-    """A copy of an RGB image with a circle and a name at every estimate.
+    """A copy of an RGB image with a circle and a name at every object.
 
-    `camera` must be calibrated for the image's size.
+    Args:
+        image: RGB, uint8.
+        camera: calibrated for the image's size.
+        positions: of objects by name, base frame [m]. Shape (3,) each.
     """
     canvas = image.copy()
-    for estimate in estimates:
-        pixel = camera.project(estimate.position)
+    for name, position in positions.items():
+        pixel = camera.project(position)
         if not np.isfinite(pixel).all():
             continue
         centre = round(float(pixel[0])), round(float(pixel[1]))
-        colour = PALETTE[OBJECTS.index(estimate.name)]
+        colour = PALETTE[OBJECTS.index(name)]
         cv2.circle(canvas, centre, 5, colour, 1, cv2.LINE_AA)
         at = centre[0] + 7, centre[1] + 4
-        cv2.putText(
-            canvas, estimate.name, at, cv2.FONT_HERSHEY_SIMPLEX, 0.32, (0, 0, 0), 2, cv2.LINE_AA
-        )
-        cv2.putText(
-            canvas, estimate.name, at, cv2.FONT_HERSHEY_SIMPLEX, 0.32, colour, 1, cv2.LINE_AA
-        )
+        for ink, thickness in ((0, 0, 0), 2), (colour, 1):
+            cv2.putText(
+                canvas, name, at, cv2.FONT_HERSHEY_SIMPLEX, 0.32, ink, thickness, cv2.LINE_AA
+            )
     return canvas

@@ -1,0 +1,1 @@
+"""Measuring: scenario suites, accuracy of perception, tables, plots and films."""

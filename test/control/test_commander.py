@@ -1,0 +1,108 @@
+"""The commander's core: tracking, limits, and any input whatever."""
+
+import numpy as np
+import pytest
+
+from moe_robot_control.control.arm_config import ArmConfig, ArmConfigError
+from moe_robot_control.control.commander import Commander
+from moe_robot_control.policies.spaces import CONTROL_PERIOD
+
+ARM = ArmConfig.load("panda")
+
+
+def roll(commander: Commander, q: np.ndarray, actions: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Integrate the commands of a sequence of actions; joint positions and velocities."""
+    positions, velocities = [q], []
+    for action in actions:
+        velocity, _ = commander.step(q, action)
+        q = q + CONTROL_PERIOD * velocity
+        positions.append(q)
+        velocities.append(velocity)
+    return np.array(positions), np.array(velocities)
+
+
+def test_tip_follows_the_velocity_and_holds_its_orientation() -> None:
+    commander = Commander(ARM)
+    wanted = np.array([0.05, -0.04, -0.06])
+    actions = np.tile([*wanted, 0.08], (100, 1, 1))
+    positions, _ = roll(commander, ARM.home[None], actions)
+    tips, rotations = commander.kinematics.forward(positions[:, 0])
+    speed = (tips[-1] - tips[40]) / (60 * CONTROL_PERIOD)
+    np.testing.assert_allclose(speed, wanted, atol=2e-3)
+    angle = np.arccos(np.clip((np.trace(ARM.rotation.T @ rotations[-1]) - 1) / 2, -1, 1))
+    assert np.rad2deg(angle) < 0.6
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_no_limit_is_ever_broken(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    actions = rng.normal(0, 1, (600, 1, 4)) * rng.choice([0.1, 1.0, 1e6], (600, 1, 1))
+    actions[rng.random(600) < 0.1] = np.nan
+    actions[rng.random(600) < 0.1] = np.inf
+    actions = np.where(rng.random((600, 1, 1)) < 0.5, actions, [0.25, 0.25, 0.25, 0.08])
+    positions, velocities = roll(Commander(ARM), ARM.home[None], actions)
+    assert np.isfinite(velocities).all()
+    assert (np.abs(velocities) <= ARM.joint_velocity + 1e-9).all()
+    steps = np.abs(np.diff(velocities, axis=0, prepend=0.0)) / CONTROL_PERIOD
+    assert (steps <= ARM.joint_acceleration + 1e-6).all()
+    assert (positions >= ARM.joint_lower).all() and (positions <= ARM.joint_upper).all()
+
+
+def test_tip_stays_in_the_workspace() -> None:
+    commander = Commander(ARM)
+    actions = np.tile([0.25, 0.25, -0.25, 0.0], (800, 1, 1))
+    positions, _ = roll(commander, ARM.home[None], actions)
+    tips, _ = commander.kinematics.forward(positions[:, 0])
+    assert (tips >= ARM.workspace_lower - 0.01).all()
+    assert (tips <= ARM.workspace_upper + 0.01).all()
+
+
+def test_stop_ramps_to_zero() -> None:
+    commander = Commander(ARM)
+    _, velocities = roll(commander, ARM.home[None], np.tile([0.2, 0, 0, 0.0], (50, 1, 1)))
+    last = velocities[-1]
+    for _ in range(50):
+        velocity = commander.stop(ARM.home[None])
+        assert (np.abs(velocity - last) <= ARM.joint_acceleration * CONTROL_PERIOD + 1e-9).all()
+        last = velocity
+    np.testing.assert_array_equal(last, 0.0)
+
+
+def test_gripper_has_hysteresis() -> None:
+    commander = Commander(ARM)
+    widths = [
+        commander.step(ARM.home[None], np.array([[0, 0, 0, wanted]]))[1][0]
+        for wanted in (0.08, 0.04, 0.02, 0.04, 0.06)
+    ]
+    assert widths == [0.08, 0.08, 0.0, 0.0, 0.08]
+
+
+def test_wrong_shapes_are_named() -> None:
+    with pytest.raises(ValueError, match=r"action has shape \(1, 3\)"):
+        Commander(ARM).step(ARM.home[None], np.zeros((1, 3)))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "culprit"),
+    [
+        ("base_frame: panda_link0", "", "base_frame"),
+        ("velocity: [2.1750,", "velocity: [fast,", "joints.velocity"),
+        ("orientation: [0.0, 1.0, 0.0, 0.0]", "orientation: [0, 2, 0, 0]", "orientation"),
+        ("lower: [0.25,", "lower: [0.95,", "workspace.lower"),
+        ("joints:", "joints: [", "malformed YAML"),
+    ],
+)
+def test_bad_arm_files_name_the_entry(tmp_path, old: str, new: str, culprit: str) -> None:
+    from moe_robot_control.share import share_path
+
+    text = share_path("config/arms/panda.yaml").read_text()
+    assert old in text
+    path = tmp_path / "arm.yaml"
+    path.write_text(text.replace(old, new, 1))
+    with pytest.raises(ArmConfigError, match=culprit):
+        ArmConfig.load(path)
+
+
+def test_unknown_arm() -> None:
+    with pytest.raises(ArmConfigError, match="unknown arm 'pandora'"):
+        ArmConfig.load("pandora")
