@@ -1,0 +1,171 @@
+"""`moe-robot-control evaluate`: success over many episodes, over the graph or in simulation."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from tqdm import tqdm
+
+from moe_robot_control.errors import MoeRobotControlError
+from moe_robot_control.evaluation.policies_in_simulation import (
+    Controller,
+    Outcome,
+    expert,
+    mixture,
+    run_in_simulation,
+    teacher,
+)
+from moe_robot_control.policies.gating import MINIMUM_WEIGHT
+from moe_robot_control.policies.spaces import NUM_SCENARIOS, SKILLS, check_skill
+from moe_robot_control.share import share_path
+from moe_robot_control.world.tasks import check_scenario
+
+BATCH = 50
+"""Episodes that run at once."""
+FIRST_TRAINING_SEED = 1_000_000
+"""Demonstrations were recorded with seeds from here on."""
+
+
+class EvaluationError(MoeRobotControlError):
+    """An option that makes no sense."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `evaluate`."""
+    parser.add_argument("--scenario", type=int, action="append", help="1 to 7; may be repeated")
+    parser.add_argument("--skill", action="append", help="one skill with its expert alone")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the first episode of each")
+    parser.add_argument("--episodes", type=int, default=20, help="of each scenario or skill")
+    parser.add_argument("--json", type=Path, help="also write the results there")
+    parser.add_argument("--models", type=Path, help="folder of the policies (models/policies)")
+    parser.add_argument("--top-k", type=int, help="keep the k largest gate weights")
+    parser.add_argument(
+        "--simulation",
+        action="store_true",
+        help="in the environments, from true positions, instead of over the graph from images",
+    )
+    parser.add_argument("--teacher", action="store_true", help="simulation: the scripted experts")
+    parser.add_argument(
+        "--position-bias", type=float, default=0.0, help="simulation: constant error [m]"
+    )
+    parser.add_argument(
+        "--position-noise", type=float, default=0.0, help="simulation: error of every look [m]"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Evaluate all skills and scenarios, or those asked for.
+
+    Raises:
+        MoeRobotControlError: unknown skill or scenario, unusable models, impossible options.
+    """
+    _check(args)
+    skills = [check_skill(skill) for skill in args.skill or []]
+    scenarios = [check_scenario(scenario) for scenario in args.scenario or []]
+    if not skills and not scenarios:
+        skills, scenarios = list(SKILLS), list(range(1, NUM_SCENARIOS + 1))
+    if args.simulation:
+        return _run_in_simulation(args, skills, scenarios)
+    return _run_over_graph(args, skills, scenarios)
+
+
+def _check(args: argparse.Namespace) -> None:
+    if args.episodes < 1:
+        raise EvaluationError(f"--episodes must be 1 or more, not {args.episodes}")
+    if not 0 <= args.seed <= FIRST_TRAINING_SEED - args.episodes:
+        raise EvaluationError(
+            f"--seed {args.seed}: seeds below 0 or from {FIRST_TRAINING_SEED} on (demonstrations) "
+            "cannot be evaluated"
+        )
+    if args.top_k is not None and not 1 <= args.top_k <= len(SKILLS):
+        raise EvaluationError(f"--top-k must be 1 to {len(SKILLS)}, not {args.top_k}")
+    if args.position_bias < 0 or args.position_noise < 0:
+        raise EvaluationError("--position-bias and --position-noise must not be negative")
+    if not args.simulation and (args.teacher or args.position_bias or args.position_noise):
+        raise EvaluationError("--teacher and --position-... need --simulation")
+
+
+def _run_over_graph(args: argparse.Namespace, skills: list[str], scenarios: list[int]) -> int:
+    # here, because the simulation needs no ROS
+    from moe_robot_control.graph import GraphOptions
+    from moe_robot_control.nodes.demo import report, run_episodes
+
+    args.skill, args.scenario = skills, scenarios
+    console = Console()
+    models = "" if args.models is None else str(args.models.resolve())
+    options = GraphOptions(model_directory=models, top_k=args.top_k)
+    report(run_episodes(args, console, None, options), console, args.json)
+    return 0
+
+
+def _run_in_simulation(args: argparse.Namespace, skills: list[str], scenarios: list[int]) -> int:
+    folder = share_path("models/policies") if args.models is None else args.models
+    tasks: list[tuple[str, Controller, str | None, int | None]] = []
+    for skill in skills:
+        tasks.append((skill, teacher() if args.teacher else expert(folder, skill), skill, None))
+    if scenarios:
+        whole = teacher() if args.teacher else mixture(folder, args.top_k, MINIMUM_WEIGHT)
+        tasks += [(f"scenario {number}", whole, None, number) for number in scenarios]
+    seeds = list(range(args.seed, args.seed + args.episodes))
+    outcomes: dict[str, list[Outcome]] = {}
+    with tqdm(total=len(tasks) * len(seeds), unit="episode") as bar:
+        for name, controller, skill, scenario in tasks:
+            bar.set_description(name)
+            outcomes[name] = []
+            for first in range(0, len(seeds), BATCH):
+                part = run_in_simulation(
+                    controller,
+                    seeds[first : first + BATCH],
+                    scenario=scenario,
+                    skill=skill,
+                    position_bias=args.position_bias,
+                    position_noise=args.position_noise,
+                )
+                outcomes[name] += part
+                bar.update(len(part))
+    Console().print(_table(outcomes))
+    if args.json is not None:
+        _write(args.json, outcomes)
+    return 0
+
+
+def _write(path: Path, outcomes: dict[str, list[Outcome]]) -> None:
+    summary = [
+        {"task": name, "success": sum(o.success for o in part), "episodes": len(part)}
+        for name, part in outcomes.items()
+    ]
+    episodes = [asdict(outcome) for part in outcomes.values() for outcome in part]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"summary": summary, "episodes": episodes}, indent=2) + "\n")
+
+
+def _table(outcomes: dict[str, list[Outcome]]) -> Table:
+    table = Table(title="In simulation")
+    for column in ("task", "episodes", "success", "time [s]", "stopped at"):
+        table.add_column(column)
+    for name, part in outcomes.items():
+        good = [outcome.time for outcome in part if outcome.success]
+        bad = Counter(
+            SKILLS[min(_start(o) + o.stages_done, len(SKILLS) - 1)] for o in part if not o.success
+        )
+        table.add_row(
+            name,
+            str(len(part)),
+            f"{len(good) / len(part):.0%}",
+            f"{statistics.median(good):.1f}" if good else "-",
+            ", ".join(f"{skill} {count}" for skill, count in bad.most_common()),
+        )
+    return table
+
+
+def _start(outcome: Outcome) -> int:
+    if outcome.skill is not None:
+        return SKILLS.index(outcome.skill)
+    return len(SKILLS) - outcome.stages_total

@@ -1,0 +1,154 @@
+"""Policies in the gymnasium environments, without the graph: many episodes at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from moe_robot_control.policies.gating import MINIMUM_WEIGHT, sparsify
+from moe_robot_control.policies.mixture import mix
+from moe_robot_control.policies.runtime import load_expert, load_gate
+from moe_robot_control.policies.spaces import (
+    DECISION_PERIOD,
+    SKILLS,
+    Scene,
+    check_skill,
+    expert_observation,
+    gate_observation,
+)
+from moe_robot_control.world.envs import BenchVectorEnv
+from moe_robot_control.world.tasks import first_stage
+from moe_robot_control.world.teachers import teach_stage
+
+Controller = Callable[[Scene, np.ndarray], np.ndarray]
+"""From scenes (leading axis n) and the stages reached (n,) to actions (n, 4)."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one episode went.
+
+    Attributes:
+        scenario, skill: what was to be done; one of them is None.
+        seed: of the episode.
+        state: succeeded, failed (a skill out of order) or timed_out.
+        success: whether everything was done in order.
+        time: simulated [s].
+        stages_done, stages_total: skills done, and to be done.
+    """
+
+    scenario: int | None
+    skill: str | None
+    seed: int
+    state: str
+    success: bool
+    time: float
+    stages_done: int
+    stages_total: int
+
+
+def teacher() -> Controller:
+    """The scripted experts, gated by the true stage."""
+
+    def control(scene: Scene, stage: np.ndarray) -> np.ndarray:
+        return teach_stage(stage, scene)
+
+    return control
+
+
+def expert(directory: str | Path, skill: str) -> Controller:
+    """One exported expert alone.
+
+    Raises:
+        UnknownSkillError, PolicyLoadError: no such skill, or its file is unusable.
+    """
+    policy = load_expert(check_skill(skill), directory)
+
+    def control(scene: Scene, stage: np.ndarray) -> np.ndarray:
+        return policy(expert_observation(scene, skill))
+
+    return control
+
+
+def mixture(
+    directory: str | Path, top_k: int | None = None, minimum: float = MINIMUM_WEIGHT
+) -> Controller:
+    """All exported experts mixed by the exported manipulation network, as in the graph.
+
+    Args:
+        directory: of the ONNX files.
+        top_k: largest weights that are kept; all by default.
+        minimum: smaller weights become zero.
+
+    Raises:
+        PolicyLoadError: a file is unusable.
+    """
+    gate = load_gate(directory)
+    experts = {skill: load_expert(skill, directory) for skill in SKILLS}
+
+    def control(scene: Scene, stage: np.ndarray) -> np.ndarray:
+        weights = sparsify(gate(gate_observation(scene)), top_k, minimum)
+        actions = np.full((*weights.shape, 4), np.nan)
+        for index, skill in enumerate(SKILLS):
+            awake = weights[:, index] > 0.0
+            if awake.any():
+                actions[awake, index] = experts[skill](expert_observation(scene, skill)[awake])
+        return mix(actions, weights)
+
+    return control
+
+
+def run_in_simulation(
+    controller: Controller,
+    seeds: Sequence[int],
+    scenario: int | None = None,
+    skill: str | None = None,
+    **options: Any,
+) -> list[Outcome]:
+    """Run one episode for each seed on the whole bench, all at once.
+
+    Args:
+        controller: acts in every episode.
+        seeds: of the episodes, at least one.
+        scenario: 1 to 7, or
+        skill: one of `SKILLS`.
+        options: further ones of `BenchVectorEnv`, such as `position_bias`.
+
+    Returns:
+        One outcome a seed, in order.
+
+    Raises:
+        TaskError, UnknownSkillError: no such scenario or skill.
+    """
+    start = first_stage(scenario, skill)
+    total = 1 if scenario is None else len(SKILLS) - start
+    whole = {"whole_bench": True} if skill is not None else {}
+    env = BenchVectorEnv(len(seeds), scenario=scenario, skill=skill, **(whole | options))
+    _, info = env.reset(seed=list(seeds))
+    running = np.ones(len(seeds), dtype=bool)
+    outcomes: list[Outcome | None] = [None] * len(seeds)
+    step = 0
+    while running.any():
+        actions = controller(info["scene"], info["stage"])
+        actions = np.clip(actions, env.single_action_space.low, env.single_action_space.high)
+        _, _, terminated, truncated, info = env.step(actions)
+        step += 1
+        for i in np.flatnonzero(running & (terminated | truncated)):
+            success = bool(info["success"][i])
+            ended = "failed" if terminated[i] else "timed_out"
+            outcomes[i] = Outcome(
+                scenario=scenario,
+                skill=skill,
+                seed=int(seeds[i]),
+                state="succeeded" if success else ended,
+                success=success,
+                time=step * DECISION_PERIOD,
+                stages_done=int(info["stage"][i]) - start,
+                stages_total=total,
+            )
+        running &= ~(terminated | truncated)
+    return [outcome for outcome in outcomes if outcome is not None]
