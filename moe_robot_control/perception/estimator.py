@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,6 +84,15 @@ class PoseEstimator:
             PerceptionError: the file is missing, corrupt or another network.
         """
         self._session = _load(Path(model_path))
+        self._calibrate(cameras)
+
+    def with_cameras(self, cameras: Mapping[str, Camera]) -> PoseEstimator:
+        """The same network behind other cameras."""
+        other = copy.copy(self)
+        other._calibrate(cameras)
+        return other
+
+    def _calibrate(self, cameras: Mapping[str, Camera]) -> None:
         self._cameras = dict(cameras)
         self._views = {
             name: Camera(camera.intrinsics.resized(NETWORK_SIZE, NETWORK_SIZE), camera.extrinsics)

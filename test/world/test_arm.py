@@ -60,9 +60,7 @@ def test_jacobian_against_finite_differences() -> None:
 def test_model_has_the_arms_limits_and_mass() -> None:
     arm = ArmConfig.load("panda")
     model = build_model(())
-    for name, lower, upper in zip(
-        arm.joint_names, arm.joint_lower, arm.joint_upper, strict=True
-    ):
+    for name, lower, upper in zip(arm.joint_names, arm.joint_lower, arm.joint_upper, strict=True):
         np.testing.assert_allclose(model.joint(f"arm/{name}").range, [lower, upper])
     links = [model.body(f"arm/panda_link{i}").mass[0] for i in range(1, 8)]
     published = [4.970684, 0.646926, 3.228604, 3.587895, 1.225946, 1.666555, 0.735522]
