@@ -39,7 +39,8 @@ from moe_robot_control.nodes.ros_messages import (
 from moe_robot_control.nodes.up import graph_commands, graph_environment
 from moe_robot_control.policies.spaces import OBJECTS, check_skill
 
-_LISTEN = QoSProfile(depth=20, reliability=ReliabilityPolicy.BEST_EFFORT)
+_LISTEN = QoSProfile(depth=200, reliability=ReliabilityPolicy.BEST_EFFORT)
+_WATCH = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
 
 
 class EpisodeError(MoeRobotControlError):
@@ -125,6 +126,7 @@ class EpisodeRunner:
         self._status: dict[str, Any] = {}
         self._stamp = 0
         self._ticks: dict[int, TickRecord] | None = None
+        self._joints: dict[int, dict[str, float]] = {}
 
     def __enter__(self) -> EpisodeRunner:
         try:
@@ -179,6 +181,7 @@ class EpisodeRunner:
         answer = self._call(self._reset, Trigger.Request(), "mujoco_bridge/reset")
         episode = int(answer.message.split()[-1])
         status = self._await_end(episode, on_progress)
+        self._executor.spin_some(0.0)  # what came along with the end
         for subscription in subscriptions:
             self._node.destroy_subscription(subscription)
         return EpisodeResult(
@@ -291,16 +294,15 @@ class EpisodeRunner:
         if self._ticks is not None:
             if stamp < self._stamp:
                 self._ticks.clear()
-            self._joints = stamp, from_named_values(message)
-            if stamp in self._ticks:
-                self._ticks[stamp].joints = self._joints[1]
+                self._joints.clear()
+            self._joints[stamp] = from_named_values(message)
         self._stamp = stamp
 
     def _listen(self, camera: str) -> list[Any]:
         subscribe = self._node.create_subscription
-        self._joints = (-1, {})
+        self._joints.clear()
         return [
-            subscribe(Image, f"cameras/{camera}/image_raw", self._on_image, _LISTEN),
+            subscribe(Image, f"cameras/{camera}/image_raw", self._on_image, _WATCH),
             subscribe(JointState, "gate/weights", self._on_weights, _LISTEN),
             *(
                 subscribe(
@@ -314,11 +316,7 @@ class EpisodeRunner:
         ]
 
     def _tick(self, message: Any) -> TickRecord:
-        stamp = from_stamp(message.header.stamp)
-        tick = self._ticks.setdefault(stamp, TickRecord(0.0))
-        if self._joints[0] == stamp:
-            tick.joints = self._joints[1]
-        return tick
+        return self._ticks.setdefault(from_stamp(message.header.stamp), TickRecord(0.0))
 
     def _on_image(self, message: Image) -> None:
         self._tick(message).image = from_image(message, message.width, message.height).copy()
@@ -336,6 +334,7 @@ class EpisodeRunner:
         first = min(ticks)
         for stamp, tick in ticks.items():
             tick.time = (stamp - first) * 1e-9
+            tick.joints = self._joints.get(stamp, {})
         return tuple(ticks[stamp] for stamp in sorted(ticks))
 
 

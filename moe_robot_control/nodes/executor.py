@@ -17,6 +17,8 @@ from rclpy.timer import Timer
 
 SERVICE_PERIOD = 0.05
 """How often services, clients and events are looked after [s]."""
+_BURST = 50
+"""Most waits in a row for messages alone in `spin_some`."""
 
 
 class LeanExecutor(SingleThreadedExecutor):
@@ -39,8 +41,11 @@ class LeanExecutor(SingleThreadedExecutor):
 
     def spin_some(self, timeout: float) -> None:
         """Wait for at most `timeout` [s] and execute what is due."""
-        self._serve_messages(timeout)
         self._serve_everything()
+        for _ in range(_BURST):
+            if not self._serve_messages(timeout):
+                break
+            timeout = 0.0
 
     def _serve_everything(self) -> None:
         try:
@@ -51,7 +56,7 @@ class LeanExecutor(SingleThreadedExecutor):
         except (TimeoutException, ShutdownException):
             pass
 
-    def _serve_messages(self, timeout: float) -> None:
+    def _serve_messages(self, timeout: float) -> bool:
         nodes = self.get_nodes()
         subscriptions = [s for node in nodes for s in node.subscriptions]
         timers = [(timer, node) for node in nodes for timer in node.timers]
@@ -69,7 +74,7 @@ class LeanExecutor(SingleThreadedExecutor):
                 for guard in guards:
                     wait_set.add_guard_condition(guard.handle)
             except InvalidHandle:
-                return  # destroyed by another thread: look again
+                return False  # destroyed by another thread: look again
             wait_set.wait(int(timeout * 1e9))
             if not self._context.ok():
                 raise ExternalShutdownException()
@@ -85,6 +90,7 @@ class LeanExecutor(SingleThreadedExecutor):
         for subscription in subscriptions:
             if _pointer(subscription) in messages:
                 _take(subscription)
+        return bool(messages or due)
 
 
 def _pointer(entity: Subscription | Timer) -> int | None:

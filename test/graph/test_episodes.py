@@ -9,11 +9,16 @@ import numpy as np
 import pytest
 
 from moe_robot_control.graph import GraphOptions
-from moe_robot_control.nodes.episode_runner import EpisodeError, EpisodeResult, EpisodeRunner
+from moe_robot_control.nodes.episode_runner import EpisodeError, EpisodeRunner
 from moe_robot_control.policies.gating import sparsify
 from moe_robot_control.policies.mixture import mix
 from moe_robot_control.policies.runtime import load_expert, load_gate
-from moe_robot_control.policies.spaces import SKILLS, expert_observation, gate_observation
+from moe_robot_control.policies.spaces import (
+    DECISION_PERIOD,
+    SKILLS,
+    expert_observation,
+    gate_observation,
+)
 from moe_robot_control.world.envs import BENCH_ID, register
 
 SCENARIO = 2
@@ -27,18 +32,25 @@ def options(models: Path, tmp_path: Path) -> GraphOptions:
     return GraphOptions(true_poses=True, model_directory=str(models), parameter_files=(str(brief),))
 
 
-def trajectory(result: EpisodeResult) -> np.ndarray:
-    return np.array([list(tick.joints.values()) for tick in result.ticks])
-
-
 def run(runner: EpisodeRunner, seed: int) -> np.ndarray:
+    """Joints at every decision, shape (80, 8); NaN where the listener missed the message."""
     result = runner.run(scenario=SCENARIO, seed=seed, record="left")
     assert result.state == "timed_out"
     assert result.time == pytest.approx(4.0)
-    path = trajectory(result)
-    assert path.shape == (80, 8)
-    assert np.abs(path[-1, :7] - path[0, :7]).max() > 0.05, "the arm has not moved"
+    path = np.full((80, 8), np.nan)
+    for tick in result.ticks:
+        if tick.joints:
+            path[round(tick.time / DECISION_PERIOD)] = list(tick.joints.values())
+    assert np.isfinite(path).all(axis=1).sum() > 60
+    assert np.nanmax(np.abs(path[:, :7] - path[0, :7])) > 0.05, "the arm has not moved"
     return path
+
+
+def difference(path: np.ndarray, other: np.ndarray) -> float:
+    """Largest difference of two trajectories where both are known."""
+    both = np.isfinite(path) & np.isfinite(other)
+    assert both.all(axis=1).sum() > 40
+    return float(np.abs(path - other)[both].max())
 
 
 def test_same_seed_same_trajectory_and_parity_with_the_environment(
@@ -46,12 +58,11 @@ def test_same_seed_same_trajectory_and_parity_with_the_environment(
 ) -> None:
     with EpisodeRunner(options(models, tmp_path)) as runner:
         first, other, again = run(runner, 3), run(runner, 4), run(runner, 3)
-    np.testing.assert_array_equal(first, again)
-    assert np.abs(first - other).max() > 1e-3
+    assert difference(first, again) == 0.0
+    assert difference(first, other) > 1e-3
     with EpisodeRunner(options(models, tmp_path)) as runner:
-        np.testing.assert_array_equal(run(runner, 3), first)
-    difference = np.abs(in_the_environment(models, 3, len(first)) - first).max()
-    assert difference <= PARITY
+        assert difference(run(runner, 3), first) == 0.0
+    assert difference(in_the_environment(models, 3, len(first)), first) <= PARITY
 
 
 def in_the_environment(models: Path, seed: int, steps: int) -> np.ndarray:
@@ -78,7 +89,7 @@ def test_processes_of_their_own_give_the_same_trajectory(models: Path, tmp_path:
     with EpisodeRunner(options(models, tmp_path)) as runner:
         composed = run(runner, 5)
     with EpisodeRunner(options(models, tmp_path), composed=False) as runner:
-        np.testing.assert_array_equal(run(runner, 5), composed)
+        assert difference(run(runner, 5), composed) == 0.0
 
 
 def test_one_skill_alone(models: Path, tmp_path: Path) -> None:
