@@ -67,6 +67,7 @@ setup(
         "onnxruntime",
         "opencv-python-headless",
         "PyYAML",
+        "rich",
         "tqdm",
     ],
     extras_require={
