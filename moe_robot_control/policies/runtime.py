@@ -56,7 +56,8 @@ class OnnxPolicy:
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         if len(inputs) != 1 or len(outputs) != 1:
             raise PolicyLoadError(
-                f"{self.path}: has {len(inputs)} inputs and {len(outputs)} outputs, expected one each"
+                f"{self.path}: has {len(inputs)} inputs and {len(outputs)} outputs, "
+                "expected one each"
             )
         for what, node, size in (
             ("input", inputs[0], expected_inputs),
