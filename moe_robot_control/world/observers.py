@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
+from moe_robot_control.perception.estimator import PoseEstimator
+from moe_robot_control.perception.tracker import Tracker
+from moe_robot_control.policies.memory import SceneMemory
 from moe_robot_control.policies.spaces import OBJECTS, Scene
+from moe_robot_control.share import share_path
+from moe_robot_control.world.cameras import CameraRenderer
 from moe_robot_control.world.simulation import BenchSimulation
 
 _VIAL = OBJECTS.index("vial")
@@ -69,3 +75,41 @@ class StateObserver:
         offset = sim.body_position("lid/lid") - sim.body_position("vial/vial")
         flat = np.abs(offset[:, :2]).max(axis=1)
         return (flat < 0.045) & (offset[:, 2] > 0.0)
+
+
+class CameraObserver:
+    """What the graph's policies see: rendered images through perception, tracker and memory."""
+
+    def __init__(self, sim: BenchSimulation, model: str | Path | None = None) -> None:
+        """Needs a single simulation; `model` is the pose network (the package's own)."""
+        if sim.num_sims != 1:
+            raise ValueError(f"cameras observe one simulation, not {sim.num_sims}")
+        self._sim = sim
+        self._renderer = CameraRenderer(sim)
+        self._cameras = tuple(sim.arm.cameras)
+        path = share_path("models/perception/keypoints.onnx") if model is None else model
+        self._estimator = PoseEstimator(
+            path, {name: self._renderer.camera(name) for name in self._cameras}
+        )
+        self._tracker, self._memory = Tracker(), SceneMemory()
+
+    def reset(self, ids: np.ndarray, rngs: list[np.random.Generator]) -> None:
+        """Begin a new episode."""
+        self._tracker, self._memory = Tracker(), SceneMemory()
+
+    def observe(self) -> Scene:
+        """The scene now; leading axis 1."""
+        estimates = self._estimator.estimate(self._renderer.render_all(self._cameras))
+        tracked = self._tracker.update(float(self._sim.time[0]), estimates)
+        self._memory.update({estimate.name: estimate.position for estimate in tracked})
+        scene = self._memory.scene(self._sim.end_effector[0], self._sim.gripper_width[0])
+        return Scene(
+            scene.end_effector[None],
+            scene.gripper_width[None],
+            scene.positions[None],
+            scene.known[None],
+        )
+
+    def close(self) -> None:
+        """Free the renderer."""
+        self._renderer.close()
