@@ -27,6 +27,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "moe_robot_control.evaluation.evaluate_cli",
         "measure success over many episodes",
     ),
+    "evaluate-perception": (
+        "moe_robot_control.evaluation.perception_accuracy",
+        "measure position errors on held-out renders",
+    ),
 }
 
 EXIT_ERROR = 2

@@ -1,4 +1,4 @@
-"""`moe-robot-control evaluate perception`: position errors on renders never trained on."""
+"""`moe-robot-control evaluate-perception`: position errors on renders never trained on."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CHI2_95 = 7.815
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of `evaluate perception`."""
+    """Options of `evaluate-perception`."""
     parser.add_argument("--samples", type=int, default=1000, help="scenes, two views each")
     parser.add_argument("--seed", type=int, default=777, help="not one that was trained with")
     parser.add_argument("--model", type=Path, help="instead of the package's own")

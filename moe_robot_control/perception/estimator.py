@@ -26,10 +26,10 @@ SUPPORT_HEIGHT: dict[str, tuple[float, float]] = {
     "chest": (0.108, 0.002),
     "rack": (0.050, 0.002),
     "bin": (0.006, 0.002),
-    "button": (0.048, 0.012),
 }
 """Height of what stands on the bench and its standard deviation [m]: stands in for depth where
-only one view sees the object. The lid and the vial have no such height."""
+only one view sees the object. Lid and vial have no such height, and the button's is what
+tells whether it is pressed."""
 SEEN = 0.5
 """Least probability of being visible for a view to count."""
 SPREAD_TO_STD = 1.6

@@ -66,6 +66,7 @@ class BenchVectorEnv(VectorEnv):
         tip_box: np.ndarray = TIP_START,
         observer: ObserverFactory | None = None,
         num_threads: int = 0,
+        hold: int = 0,
     ) -> None:
         """Build the environments.
 
@@ -82,6 +83,7 @@ class BenchVectorEnv(VectorEnv):
             tip_box: corners of the box in which the tip starts [m]. Shape (2, 3).
             observer: another source of scenes than true positions, such as the cameras.
             num_threads: threads that step; 0 uses every core.
+            hold: decisions for which a skill's result must stand, see `BenchTask`.
 
         Raises:
             TaskError, UnknownSkillError: no such scenario or skill.
@@ -98,7 +100,7 @@ class BenchVectorEnv(VectorEnv):
         self.max_steps = STEPS_PER_SKILL * skills if max_steps is None else max_steps
         parts = ALL_PARTS if skill is None or whole_bench else SKILL_PARTS[skill]
         self.sim = BenchSimulation(num_envs, parts, num_threads=num_threads)
-        self.task = BenchTask(self.sim)
+        self.task = BenchTask(self.sim, hold)
         self.commander = Commander(self.sim.arm, num_envs)
         self.observer = (
             StateObserver(self.sim, position_bias, position_noise)

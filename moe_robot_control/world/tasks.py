@@ -124,8 +124,18 @@ class BenchTask:
         out_of_order: a later skill's result came before its turn. Shape (n,), bool.
     """
 
-    def __init__(self, sim: BenchSimulation) -> None:
+    def __init__(self, sim: BenchSimulation, hold: int = 0) -> None:
+        """Follow `sim`.
+
+        Args:
+            sim: the simulations.
+            hold: a skill counts as done once its result has stood for this many updates more.
+                Demonstrations of the gate switch late by it, so that a gate cloned from them
+                does not switch early.
+        """
         self.sim = sim
+        self._hold = hold
+        self._stood = np.zeros(sim.num_sims, dtype=int)
         self.stage = np.zeros(sim.num_sims, dtype=int)
         self.goal = np.full(sim.num_sims, NUM_SCENARIOS)
         self.out_of_order = np.zeros(sim.num_sims, dtype=bool)
@@ -173,6 +183,7 @@ class BenchTask:
         self.stage[ids] = stage
         self.goal[ids] = NUM_SCENARIOS if skill is None else stage + 1
         self.out_of_order[ids] = False
+        self._stood[ids] = 0
 
     def update(self) -> None:
         """Take note of what has been done since the last call."""
@@ -184,7 +195,9 @@ class BenchTask:
         )
         sims = np.arange(self.sim.num_sims)
         current = done[np.minimum(self.stage, NUM_SCENARIOS - 1), sims]
-        advance = current & (self.stage < self.goal)
+        self._stood = np.where(current, self._stood + 1, 0)
+        advance = (self._stood > self._hold) & (self.stage < self.goal)
+        self._stood[advance] = 0
         later = np.arange(NUM_SCENARIOS)[:, None] > self.stage
         self.out_of_order |= (done & later).any(axis=0) & (self.stage < self.goal)
         self.stage = self.stage + advance
