@@ -69,6 +69,7 @@ setup(
         "PyYAML",
         "rich",
         "tqdm",
+        "zstandard",
     ],
     extras_require={
         # where ROS 2 is not installed: its Python client as wheels

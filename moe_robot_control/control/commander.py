@@ -70,7 +70,7 @@ class Commander:
         return self._limit(q, velocity), width
 
     def stop(self, joint_positions: np.ndarray) -> np.ndarray:
-        """Joint velocities [rad/s], (n, joints), ramping to zero at the acceleration limit."""
+        """Joint velocities [rad/s], (n, joints): ramp to zero at the acceleration limit."""
         q = self._check(joint_positions, self.kinematics.num_joints, "joint_positions")
         q = np.where(np.isfinite(q), q, self.config.home)
         return self._limit(q, np.zeros_like(self._velocity))
