@@ -8,11 +8,20 @@ import numpy as np
 
 from moe_robot_control.policies.spaces import OBJECTS, Scene
 
+HELD = "vial"
+"""The object that the fingers carry."""
+HELD_WIDTH = 0.024
+"""Opening of the gripper around it [m]."""
+HELD_TOLERANCE = 0.006
+HELD_NEAR = 0.03
+"""Largest horizontal distance from the tip of an object that is held [m]."""
+
 
 class SceneMemory:
     """Keeps the last position of every object, so that a hidden one is not forgotten.
 
-    An object never seen is unknown. The memory starts empty and is emptied by `reset`.
+    An object never seen is unknown. What the fingers hold moves with them while hand or
+    furniture hide it. The memory starts empty and is emptied by `reset`.
     """
 
     def __init__(self) -> None:
@@ -22,6 +31,8 @@ class SceneMemory:
         """Forget every object."""
         self._positions = np.zeros((len(OBJECTS), 3))
         self._known = np.zeros(len(OBJECTS), dtype=bool)
+        self._seen: frozenset[str] = frozenset()
+        self._tip: np.ndarray | None = None
 
     def update(self, seen: Mapping[str, np.ndarray]) -> None:
         """Take the positions [m, base frame] of the objects seen now; shapes (3,).
@@ -29,6 +40,7 @@ class SceneMemory:
         Raises:
             ValueError: a name is not an object, or a position is not three finite numbers.
         """
+        self._seen = frozenset(seen)
         for name, position in seen.items():
             if name not in OBJECTS:
                 raise ValueError(f"unknown object {name!r}: expected one of {', '.join(OBJECTS)}")
@@ -40,10 +52,25 @@ class SceneMemory:
             self._known[index] = True
 
     def scene(self, end_effector: np.ndarray, gripper_width: float) -> Scene:
-        """The scene now, for an end effector at `end_effector` [m], shape (3,)."""
+        """The scene now, for an end effector at `end_effector` [m], shape (3,).
+
+        Call it once after every `update`.
+        """
+        tip = np.array(end_effector, dtype=np.float64)
+        if self._tip is not None and HELD not in self._seen and self._holds(float(gripper_width)):
+            self._positions[OBJECTS.index(HELD)] += tip - self._tip
+        self._tip = tip
         return Scene(
-            end_effector=np.asarray(end_effector, dtype=np.float64),
+            end_effector=tip,
             gripper_width=np.asarray(gripper_width, dtype=np.float64),
             positions=self._positions.copy(),
             known=self._known.copy(),
         )
+
+    def _holds(self, gripper_width: float) -> bool:
+        """Whether the fingers are around the vial, and as far apart as it is thick."""
+        index = OBJECTS.index(HELD)
+        if not self._known[index] or self._tip is None:
+            return False
+        beside = np.linalg.norm((self._positions[index] - self._tip)[:2])
+        return bool(beside < HELD_NEAR and abs(gripper_width - HELD_WIDTH) < HELD_TOLERANCE)
