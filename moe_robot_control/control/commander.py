@@ -86,8 +86,8 @@ class Commander:
         position, _ = self.kinematics.forward(q)
         linear = np.clip(
             linear,
-            WORKSPACE_GAIN * np.minimum(config.workspace_lower - position, 0.0),
-            WORKSPACE_GAIN * np.maximum(config.workspace_upper - position, 0.0),
+            WORKSPACE_GAIN * (config.workspace_lower - position),
+            WORKSPACE_GAIN * (config.workspace_upper - position),
         )
         return joint_velocities(self.kinematics, q, linear, config.rotation, config.home)
 

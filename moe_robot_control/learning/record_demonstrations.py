@@ -26,14 +26,13 @@ from moe_robot_control.policies.spaces import (
     check_skill,
 )
 from moe_robot_control.world.envs import BenchVectorEnv
+from moe_robot_control.world.tasks import DEMONSTRATED
 from moe_robot_control.world.teachers import teach_stage, teach_weights
 
 FIRST_SEED = 1_000_000
 """Seeds from here on are for demonstrations; evaluations use smaller ones."""
 WIDE_TIP_BOX = np.array([[0.30, -0.42, 0.10], [0.60, 0.42, 0.40]])
 """An expert takes over wherever another left the tip [m]."""
-HOLD = 6
-"""Decisions for which a result must stand before the next skill begins."""
 NOISE_STD = 0.02
 NOISE_MEMORY = 0.8
 PUSH_RATE = 0.02
@@ -65,12 +64,14 @@ def run(args: argparse.Namespace) -> int:
     skills = list(SKILLS) if args.all else [check_skill(args.skill)] if args.skill else []
     for skill in skills:
         folder = _prepare(args.output / skill, args.replace)
-        env = BenchVectorEnv(1, skill=skill, reward="sparse", tip_box=WIDE_TIP_BOX, hold=HOLD)
+        env = BenchVectorEnv(
+            1, skill=skill, reward="sparse", tip_box=WIDE_TIP_BOX, thresholds=DEMONSTRATED
+        )
         _record(env, folder, {"skill": skill}, args.episodes, args.seed)
     if args.all or args.gate:
         folder = _prepare(args.output / "gate", args.replace)
         for scenario in range(1, NUM_SCENARIOS + 1):
-            env = BenchVectorEnv(1, scenario=scenario, reward="sparse", hold=HOLD)
+            env = BenchVectorEnv(1, scenario=scenario, reward="sparse", thresholds=DEMONSTRATED)
             seed = args.seed + 1000 * scenario
             _record(env, folder, {"scenario": scenario}, args.gate_episodes, seed)
     return 0

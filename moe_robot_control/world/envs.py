@@ -29,7 +29,14 @@ from moe_robot_control.world.observers import Observer, StateObserver
 from moe_robot_control.world.rewards import SUCCESS_REWARD, dense_reward
 from moe_robot_control.world.scene import ALL_PARTS, SKILL_PARTS
 from moe_robot_control.world.simulation import BenchSimulation
-from moe_robot_control.world.tasks import TIP_START, BenchTask, TaskError, check_scenario
+from moe_robot_control.world.tasks import (
+    SUCCESS,
+    TIP_START,
+    BenchTask,
+    TaskError,
+    Thresholds,
+    check_scenario,
+)
 
 TICKS = round(DECISION_PERIOD / CONTROL_PERIOD)
 STEPS_PER_SKILL = 250
@@ -66,7 +73,7 @@ class BenchVectorEnv(VectorEnv):
         tip_box: np.ndarray = TIP_START,
         observer: ObserverFactory | None = None,
         num_threads: int = 0,
-        hold: int = 0,
+        thresholds: Thresholds = SUCCESS,
     ) -> None:
         """Build the environments.
 
@@ -83,7 +90,7 @@ class BenchVectorEnv(VectorEnv):
             tip_box: corners of the box in which the tip starts [m]. Shape (2, 3).
             observer: another source of scenes than true positions, such as the cameras.
             num_threads: threads that step; 0 uses every core.
-            hold: decisions for which a skill's result must stand, see `BenchTask`.
+            thresholds: say when a skill is done.
 
         Raises:
             TaskError, UnknownSkillError: no such scenario or skill.
@@ -100,7 +107,7 @@ class BenchVectorEnv(VectorEnv):
         self.max_steps = STEPS_PER_SKILL * skills if max_steps is None else max_steps
         parts = ALL_PARTS if skill is None or whole_bench else SKILL_PARTS[skill]
         self.sim = BenchSimulation(num_envs, parts, num_threads=num_threads)
-        self.task = BenchTask(self.sim, hold)
+        self.task = BenchTask(self.sim, thresholds)
         self.commander = Commander(self.sim.arm, num_envs)
         self.observer = (
             StateObserver(self.sim, position_bias, position_noise)
@@ -197,6 +204,14 @@ class BenchEnv(gym.Env):
         self._renderer: Any = None
 
     @property
+    def scene(self) -> Scene:
+        """What the policies know now, without a leading axis."""
+        scene = self._vector.scene
+        return Scene(
+            scene.end_effector[0], scene.gripper_width[0], scene.positions[0], scene.known[0]
+        )
+
+    @property
     def vector(self) -> BenchVectorEnv:
         """The vectorised environment of size one behind this one."""
         return self._vector
@@ -237,7 +252,6 @@ class BenchEnv(gym.Env):
 
     def _first(self, info: dict[str, Any]) -> dict[str, Any]:
         return {
-            "scene": info["scene"],
             "stage": int(info["stage"][0]),
             "success": bool(info["success"][0]),
         }

@@ -8,7 +8,7 @@ import numpy as np
 
 from moe_robot_control.policies.spaces import OBJECTS, SKILLS
 from moe_robot_control.world.simulation import BenchSimulation
-from moe_robot_control.world.tasks import BUTTON_PRESSED, DOOR_OPEN, DRAWER_OPEN
+from moe_robot_control.world.tasks import SUCCESS
 
 SUCCESS_REWARD = 10.0
 
@@ -60,16 +60,16 @@ def _unbox(sim: BenchSimulation) -> np.ndarray:
 
 _DENSE: dict[str, Callable[[BenchSimulation], np.ndarray]] = {
     "rotate_door": lambda sim: _tip_and(
-        sim, "door_handle", 0.016, sim.joint("cabinet/door") / DOOR_OPEN
+        sim, "door_handle", 0.016, sim.joint("cabinet/door") / SUCCESS.door
     ),
     "unbox": _unbox,
     "pick_and_place": _carry("tray", 0.08),
     "pull_drawer": lambda sim: _tip_and(
-        sim, "drawer_handle", 0.016, sim.joint("chest/drawer") / DRAWER_OPEN
+        sim, "drawer_handle", 0.016, sim.joint("chest/drawer") / SUCCESS.drawer
     ),
     "pick_and_insert": _carry("rack", 0.036),
     "push_button": lambda sim: _tip_and(
-        sim, "button", 0.0, sim.joint("button/button") / BUTTON_PRESSED
+        sim, "button", 0.0, sim.joint("button/button") / SUCCESS.button
     ),
     "pick_and_drop": _carry("bin", 0.08),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -13,14 +14,28 @@ from moe_robot_control.policies.spaces import NUM_SCENARIOS, SKILLS, check_skill
 from moe_robot_control.world.scene import FURNITURE, load_placements
 from moe_robot_control.world.simulation import BenchSimulation
 
-DOOR_OPEN = 1.0
-"""A door this far open is open [rad]."""
-DRAWER_OPEN = 0.09
-"""A drawer this far out is open [m]."""
-BUTTON_PRESSED = 0.018
-"""A plunger this far down is pressed [m]."""
-RELEASED_WIDTH = 0.045
-"""A gripper opened this wide holds nothing [m]."""
+
+@dataclass(frozen=True)
+class Thresholds:
+    """How far a skill must have gone.
+
+    Attributes:
+        door: a door this far open is open [rad].
+        drawer: a drawer this far out is open [m].
+        button: a plunger this far down is pressed [m].
+        released: a gripper opened this wide holds nothing [m].
+    """
+
+    door: float
+    drawer: float
+    button: float
+    released: float
+
+
+SUCCESS = Thresholds(door=0.85, drawer=0.075, button=0.014, released=0.045)
+DEMONSTRATED = Thresholds(door=1.05, drawer=0.093, button=0.020, released=0.055)
+"""Demonstrations go further than success asks, so that a gate that is cloned from them, and sees
+with errors, does not leave a skill before it is done."""
 BOX_FLOOR = 0.006
 VIAL_HALF_LENGTH = 0.04
 SETTLING_TIME = 0.25
@@ -59,51 +74,50 @@ def _horizontal(sim: BenchSimulation, part: str, other: str) -> np.ndarray:
     return np.linalg.norm(offset[:, :2], axis=1)
 
 
-def _released(sim: BenchSimulation) -> np.ndarray:
-    return sim.gripper_width > RELEASED_WIDTH
-
-
-def _vial_stands(sim: BenchSimulation, part: str, radius: float, floor: float) -> np.ndarray:
+def _vial_stands(
+    sim: BenchSimulation, part: str, radius: float, floor: float, released: float
+) -> np.ndarray:
     bottom = sim.body_position("vial/vial")[:, 2] - VIAL_HALF_LENGTH
     upright = sim.body_up("vial/vial")[:, 2] > 0.95
     return (
         upright
         & (_horizontal(sim, "vial", part) < radius)
         & (np.abs(bottom - floor) < 0.006)
-        & _released(sim)
+        & (sim.gripper_width > released)
     )
 
 
-def _door_is_open(sim: BenchSimulation) -> np.ndarray:
-    return sim.joint("cabinet/door") > DOOR_OPEN
+def _door_is_open(sim: BenchSimulation, limits: Thresholds) -> np.ndarray:
+    return sim.joint("cabinet/door") > limits.door
 
 
-def _lid_is_off(sim: BenchSimulation) -> np.ndarray:
+def _lid_is_off(sim: BenchSimulation, limits: Thresholds) -> np.ndarray:
     return (_horizontal(sim, "lid", "box") > 0.06) & (sim.body_position("lid/lid")[:, 2] < 0.07)
 
 
-def _vial_on_tray(sim: BenchSimulation) -> np.ndarray:
-    return _vial_stands(sim, "tray", radius=0.035, floor=0.006)
+def _vial_on_tray(sim: BenchSimulation, limits: Thresholds) -> np.ndarray:
+    return _vial_stands(sim, "tray", radius=0.035, floor=0.006, released=limits.released)
 
 
-def _drawer_is_open(sim: BenchSimulation) -> np.ndarray:
-    return sim.joint("chest/drawer") > DRAWER_OPEN
+def _drawer_is_open(sim: BenchSimulation, limits: Thresholds) -> np.ndarray:
+    return sim.joint("chest/drawer") > limits.drawer
 
 
-def _vial_in_rack(sim: BenchSimulation) -> np.ndarray:
-    return _vial_stands(sim, "rack", radius=0.015, floor=0.008)
+def _vial_in_rack(sim: BenchSimulation, limits: Thresholds) -> np.ndarray:
+    return _vial_stands(sim, "rack", radius=0.015, floor=0.008, released=limits.released)
 
 
-def _button_is_pressed(sim: BenchSimulation) -> np.ndarray:
-    return sim.joint("button/button") > BUTTON_PRESSED
+def _button_is_pressed(sim: BenchSimulation, limits: Thresholds) -> np.ndarray:
+    return sim.joint("button/button") > limits.button
 
 
-def _vial_in_bin(sim: BenchSimulation) -> np.ndarray:
+def _vial_in_bin(sim: BenchSimulation, limits: Thresholds) -> np.ndarray:
     height = sim.body_position("vial/vial")[:, 2]
-    return (_horizontal(sim, "vial", "bin") < 0.055) & (height < 0.06) & _released(sim)
+    inside = (_horizontal(sim, "vial", "bin") < 0.055) & (height < 0.06)
+    return inside & (sim.gripper_width > limits.released)
 
 
-PREDICATES: dict[str, Callable[[BenchSimulation], np.ndarray]] = {
+PREDICATES: dict[str, Callable[[BenchSimulation, Thresholds], np.ndarray]] = {
     "rotate_door": _door_is_open,
     "unbox": _lid_is_off,
     "pick_and_place": _vial_on_tray,
@@ -112,7 +126,7 @@ PREDICATES: dict[str, Callable[[BenchSimulation], np.ndarray]] = {
     "push_button": _button_is_pressed,
     "pick_and_drop": _vial_in_bin,
 }
-"""Whether each skill's result stands in each simulation. sim -> (n,) bool."""
+"""Whether each skill's result stands in each simulation. sim, thresholds -> (n,) bool."""
 
 
 class BenchTask:
@@ -124,18 +138,10 @@ class BenchTask:
         out_of_order: a later skill's result came before its turn. Shape (n,), bool.
     """
 
-    def __init__(self, sim: BenchSimulation, hold: int = 0) -> None:
-        """Follow `sim`.
-
-        Args:
-            sim: the simulations.
-            hold: a skill counts as done once its result has stood for this many updates more.
-                Demonstrations of the gate switch late by it, so that a gate cloned from them
-                does not switch early.
-        """
+    def __init__(self, sim: BenchSimulation, thresholds: Thresholds = SUCCESS) -> None:
+        """Follow `sim`; `thresholds` say when a skill is done."""
         self.sim = sim
-        self._hold = hold
-        self._stood = np.zeros(sim.num_sims, dtype=int)
+        self._thresholds = thresholds
         self.stage = np.zeros(sim.num_sims, dtype=int)
         self.goal = np.full(sim.num_sims, NUM_SCENARIOS)
         self.out_of_order = np.zeros(sim.num_sims, dtype=bool)
@@ -183,21 +189,20 @@ class BenchTask:
         self.stage[ids] = stage
         self.goal[ids] = NUM_SCENARIOS if skill is None else stage + 1
         self.out_of_order[ids] = False
-        self._stood[ids] = 0
 
     def update(self) -> None:
         """Take note of what has been done since the last call."""
         done = np.stack(
             [
-                PREDICATES[skill](self.sim) if self._can_show(skill) else self._never()
+                PREDICATES[skill](self.sim, self._thresholds)
+                if self._can_show(skill)
+                else self._never()
                 for skill in SKILLS
             ]
         )
         sims = np.arange(self.sim.num_sims)
         current = done[np.minimum(self.stage, NUM_SCENARIOS - 1), sims]
-        self._stood = np.where(current, self._stood + 1, 0)
-        advance = (self._stood > self._hold) & (self.stage < self.goal)
-        self._stood[advance] = 0
+        advance = current & (self.stage < self.goal)
         later = np.arange(NUM_SCENARIOS)[:, None] > self.stage
         self.out_of_order |= (done & later).any(axis=0) & (self.stage < self.goal)
         self.stage = self.stage + advance

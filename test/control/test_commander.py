@@ -48,9 +48,10 @@ def test_no_limit_is_ever_broken(seed: int) -> None:
     assert (positions >= ARM.joint_lower).all() and (positions <= ARM.joint_upper).all()
 
 
-def test_tip_stays_in_the_workspace() -> None:
+@pytest.mark.parametrize("direction", [(0, 0, -1), (0, 1, 0), (0, -1, 0), (-1, 0, 0), (0, 0, 1)])
+def test_tip_stays_in_the_workspace(direction: tuple[int, ...]) -> None:
     commander = Commander(ARM)
-    actions = np.tile([0.25, 0.25, -0.25, 0.0], (800, 1, 1))
+    actions = np.tile([*(0.25 * np.array(direction)), 0.0], (800, 1, 1))
     positions, _ = roll(commander, ARM.home[None], actions)
     tips, _ = commander.kinematics.forward(positions[:, 0])
     assert (tips >= ARM.workspace_lower - 0.01).all()

@@ -14,7 +14,7 @@ from moe_robot_control.policies.spaces import (
 from moe_robot_control.world.envs import BenchVectorEnv
 from moe_robot_control.world.scene import ALL_PARTS
 from moe_robot_control.world.simulation import BenchSimulation
-from moe_robot_control.world.tasks import PREDICATES, BenchTask, TaskError, check_scenario
+from moe_robot_control.world.tasks import PREDICATES, SUCCESS, BenchTask, TaskError, check_scenario
 from moe_robot_control.world.teachers import teach, teach_stage
 
 EPISODES = 200
@@ -87,7 +87,7 @@ def test_no_skill_stands_done_at_its_start() -> None:
         task.reset(range(20), scenario=scenario)
         remaining = SKILLS[-scenario:]
         for skill in SKILLS:
-            stands = PREDICATES[skill](sim)
+            stands = PREDICATES[skill](sim, SUCCESS)
             if skill in remaining:
                 assert not stands.any(), skill
             elif skill in ("rotate_door", "unbox", "pull_drawer", "push_button"):
