@@ -1,0 +1,29 @@
+"""The policies under models/ do their work on seeds that no demonstration has."""
+
+from __future__ import annotations
+
+import pytest
+
+from moe_robot_control.evaluation.policies_in_simulation import expert, mixture, run_in_simulation
+from moe_robot_control.policies.spaces import SKILLS
+from moe_robot_control.share import share_path
+
+SEEDS = range(10)
+NOISE = {"position_bias": 0.002, "position_noise": 0.0015}
+"""About what the cameras leave of the truth [m]."""
+
+
+@pytest.mark.parametrize("skill", SKILLS)
+def test_committed_expert_does_its_skill(skill: str) -> None:
+    outcomes = run_in_simulation(
+        expert(share_path("models/policies"), skill), list(SEEDS), skill=skill, **NOISE
+    )
+    # one in ten may fail under this noise: physics differ a little between processors
+    assert sum(outcome.success for outcome in outcomes) >= len(SEEDS) - 1
+
+
+def test_committed_mixture_does_the_last_skill() -> None:
+    outcomes = run_in_simulation(
+        mixture(share_path("models/policies")), list(SEEDS), scenario=1, **NOISE
+    )
+    assert sum(outcome.success for outcome in outcomes) >= len(SEEDS) - 1
