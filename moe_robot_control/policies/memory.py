@@ -13,6 +13,9 @@ HELD = "vial"
 HELD_WIDTH = 0.024
 """Opening of the gripper around it [m]."""
 HELD_TOLERANCE = 0.006
+BUTTON_RADIUS = 0.022
+FINGERS_BELOW_TIP = 0.01
+"""The fingers end this far below the tip [m]."""
 HELD_NEAR = 0.03
 """Largest horizontal distance from the tip of an object that is held [m]."""
 
@@ -20,8 +23,8 @@ HELD_NEAR = 0.03
 class SceneMemory:
     """Keeps the last position of every object, so that a hidden one is not forgotten.
 
-    An object never seen is unknown. What the fingers hold moves with them while hand or
-    furniture hide it. The memory starts empty and is emptied by `reset`.
+    An object never seen is unknown. While hand or furniture hide them, what the fingers hold
+    moves with them, and a button under the fingers goes down with them. The memory starts empty and is emptied by `reset`.
     """
 
     def __init__(self) -> None:
@@ -60,6 +63,7 @@ class SceneMemory:
         if self._tip is not None and HELD not in self._seen and self._holds(float(gripper_width)):
             self._positions[OBJECTS.index(HELD)] += tip - self._tip
         self._tip = tip
+        self._press(tip)
         return Scene(
             end_effector=tip,
             gripper_width=np.asarray(gripper_width, dtype=np.float64),
@@ -74,3 +78,12 @@ class SceneMemory:
             return False
         beside = np.linalg.norm((self._positions[index] - self._tip)[:2])
         return bool(beside < HELD_NEAR and abs(gripper_width - HELD_WIDTH) < HELD_TOLERANCE)
+
+    def _press(self, tip: np.ndarray) -> None:
+        """A hidden button under the fingers is no higher than they are."""
+        index = OBJECTS.index("button")
+        position = self._positions[index]
+        if "button" in self._seen or not self._known[index]:
+            return
+        if np.linalg.norm(position[:2] - tip[:2]) < BUTTON_RADIUS:
+            position[2] = min(position[2], tip[2] - FINGERS_BELOW_TIP)

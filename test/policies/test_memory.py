@@ -1,0 +1,47 @@
+"""Memory of the scene: what is hidden is not forgotten, and follows the fingers."""
+
+import numpy as np
+import pytest
+
+from moe_robot_control.policies.memory import SceneMemory
+from moe_robot_control.policies.spaces import OBJECTS
+
+VIAL, BUTTON = OBJECTS.index("vial"), OBJECTS.index("button")
+
+
+def test_unseen_is_unknown_and_seen_is_kept() -> None:
+    memory = SceneMemory()
+    assert not memory.scene(np.zeros(3), 0.08).known.any()
+    memory.update({"rack": np.array([0.5, 0.1, 0.05])})
+    memory.update({})
+    scene = memory.scene(np.zeros(3), 0.08)
+    assert scene.known.sum() == 1
+    np.testing.assert_array_equal(scene.positions[OBJECTS.index("rack")], [0.5, 0.1, 0.05])
+
+
+@pytest.mark.parametrize(("width", "moves"), [(0.024, True), (0.08, False), (0.0, False)])
+def test_a_hidden_vial_moves_only_with_fingers_that_hold_it(width: float, moves: bool) -> None:
+    memory = SceneMemory()
+    memory.update({"vial": np.array([0.4, 0.0, 0.1])})
+    memory.scene(np.array([0.4, 0.0, 0.08]), width)
+    memory.update({})
+    scene = memory.scene(np.array([0.42, 0.01, 0.12]), width)
+    expected = [0.42, 0.01, 0.14] if moves else [0.4, 0.0, 0.1]
+    np.testing.assert_allclose(scene.positions[VIAL], expected)
+
+
+def test_a_hidden_button_goes_down_with_the_fingers() -> None:
+    memory = SceneMemory()
+    memory.update({"button": np.array([0.34, 0.22, 0.06])})
+    memory.update({})
+    assert memory.scene(np.array([0.34, 0.22, 0.1]), 0.0).positions[BUTTON, 2] == 0.06
+    assert memory.scene(np.array([0.40, 0.22, 0.04]), 0.0).positions[BUTTON, 2] == 0.06
+    pressed = memory.scene(np.array([0.34, 0.22, 0.045]), 0.0).positions[BUTTON, 2]
+    assert pressed == pytest.approx(0.035)
+
+
+def test_bad_positions_are_refused() -> None:
+    with pytest.raises(ValueError, match="unknown object 'cup'"):
+        SceneMemory().update({"cup": np.zeros(3)})
+    with pytest.raises(ValueError, match="'vial' is not three finite numbers"):
+        SceneMemory().update({"vial": np.array([0.0, np.nan, 0.0])})
