@@ -24,7 +24,8 @@ class SceneMemory:
     """Keeps the last position of every object, so that a hidden one is not forgotten.
 
     An object never seen is unknown. While hand or furniture hide them, what the fingers hold
-    moves with them, and a button under the fingers goes down with them. The memory starts empty and is emptied by `reset`.
+    moves with them, and a button under the fingers goes down with them. The memory starts
+    empty and is emptied by `reset`.
     """
 
     def __init__(self) -> None:
