@@ -32,7 +32,7 @@ class Thresholds:
     released: float
 
 
-SUCCESS = Thresholds(door=0.85, drawer=0.075, button=0.014, released=0.045)
+SUCCESS = Thresholds(door=0.85, drawer=0.06, button=0.014, released=0.045)
 DEMONSTRATED = Thresholds(door=1.05, drawer=0.093, button=0.020, released=0.055)
 """Demonstrations go further than success asks, so that a gate that is cloned from them, and sees
 with errors, does not leave a skill before it is done."""
