@@ -75,7 +75,7 @@ def in_the_environment(models: Path, seed: int, steps: int) -> np.ndarray:
     path = []
     for _ in range(steps):
         path.append([*sim.joint_positions[0], sim.gripper_width[0]])
-        scene = info["scene"]
+        scene = env.unwrapped.scene
         weights = sparsify(np.ravel(gate(gate_observation(scene)[0])))
         actions = np.stack(
             [np.ravel(experts[skill](expert_observation(scene, skill)[0])) for skill in SKILLS]
