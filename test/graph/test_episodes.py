@@ -76,9 +76,9 @@ def in_the_environment(models: Path, seed: int, steps: int) -> np.ndarray:
     for _ in range(steps):
         path.append([*sim.joint_positions[0], sim.gripper_width[0]])
         scene = env.unwrapped.scene
-        weights = sparsify(np.ravel(gate(gate_observation(scene)[0])))
+        weights = sparsify(np.ravel(gate(gate_observation(scene))), 1)
         actions = np.stack(
-            [np.ravel(experts[skill](expert_observation(scene, skill)[0])) for skill in SKILLS]
+            [np.ravel(experts[skill](expert_observation(scene, skill))) for skill in SKILLS]
         )
         *_, info = env.step(mix(actions, weights))
     env.close()
