@@ -80,7 +80,7 @@ def in_the_environment(models: Path, seed: int, steps: int) -> np.ndarray:
         actions = np.stack(
             [np.ravel(experts[skill](expert_observation(scene, skill))) for skill in SKILLS]
         )
-        *_, info = env.step(mix(actions, weights))
+        *_, _info = env.step(mix(actions, weights))
     env.close()
     return np.array(path)
 
