@@ -70,7 +70,7 @@ def in_the_environment(models: Path, seed: int, steps: int) -> np.ndarray:
     env = gym.make(BENCH_ID, scenario=SCENARIO, disable_env_checker=True)
     experts = {skill: load_expert(skill, models) for skill in SKILLS}
     gate = load_gate(models)
-    _, info = env.reset(seed=seed)
+    env.reset(seed=seed)
     sim = env.unwrapped.vector.sim
     path = []
     for _ in range(steps):
