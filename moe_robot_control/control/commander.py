@@ -95,13 +95,21 @@ class Commander:
         config = self.config
         # one scale for all joints keeps the direction of the motion
         excess = np.max(np.abs(velocity) / config.joint_velocity, axis=-1, keepdims=True)
-        velocity = velocity / np.maximum(excess, 1.0)
-        velocity = np.clip(
+        velocity = self._brake(q, velocity / np.maximum(excess, 1.0))
+        # as does one scale for all changes: a slow joint would else bend the tip's path
+        change = config.joint_acceleration * CONTROL_PERIOD
+        wanted = velocity - self._velocity
+        excess = np.max(np.abs(wanted) / change, axis=-1, keepdims=True)
+        velocity = self._brake(q, self._velocity + wanted / np.maximum(excess, 1.0))
+        velocity = np.clip(velocity, self._velocity - change, self._velocity + change)
+        self._velocity = velocity
+        return velocity.copy()
+
+    def _brake(self, q: np.ndarray, velocity: np.ndarray) -> np.ndarray:
+        """Slow joints down before their limits, each by itself."""
+        config = self.config
+        return np.clip(
             velocity,
             np.minimum(JOINT_LIMIT_GAIN * (config.joint_lower - q), 0.0),
             np.maximum(JOINT_LIMIT_GAIN * (config.joint_upper - q), 0.0),
         )
-        change = config.joint_acceleration * CONTROL_PERIOD
-        velocity = np.clip(velocity, self._velocity - change, self._velocity + change)
-        self._velocity = velocity
-        return velocity.copy()

@@ -31,7 +31,7 @@ from moe_robot_control.world.teachers import teach_stage, teach_weights
 
 FIRST_SEED = 1_000_000
 """Seeds from here on are for demonstrations; evaluations use smaller ones."""
-WIDE_TIP_BOX = np.array([[0.30, -0.42, 0.05], [0.60, 0.42, 0.40]])
+WIDE_TIP_BOX = np.array([[0.30, -0.42, 0.05], [0.60, 0.42, 0.46]])
 """An expert takes over wherever another left the tip [m]."""
 NOISE_STD = 0.02
 NOISE_MEMORY = 0.8
