@@ -41,7 +41,10 @@ def run(args: argparse.Namespace) -> int:
     rows = summarise(errors)
     _print(rows)
     args.out.mkdir(parents=True, exist_ok=True)
-    heading = f"{args.samples} held-out scenes, seed {args.seed}, randomised as in training.\n\n"
+    heading = (
+        f"{args.samples} held-out scenes, randomised as in training, none of which it has seen:\n"
+        f"`moe-robot-control evaluate-perception --samples {args.samples} --seed {args.seed}`.\n\n"
+    )
     (args.out / "README.md").write_text(
         "# Accuracy of perception\n\n" + heading + _markdown(rows) + "\n![errors](errors.png)\n"
     )

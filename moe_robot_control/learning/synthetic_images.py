@@ -18,7 +18,7 @@ from moe_robot_control.control.differential_ik import solve_position
 from moe_robot_control.control.kinematics import Kinematics
 from moe_robot_control.perception.camera import Camera
 from moe_robot_control.perception.estimator import NETWORK_SIZE, shrink
-from moe_robot_control.policies.spaces import OBJECTS
+from moe_robot_control.policies.spaces import NUM_SCENARIOS, OBJECTS
 from moe_robot_control.world.cameras import camera_of, make_renderer
 from moe_robot_control.world.envs import BenchVectorEnv
 from moe_robot_control.world.scene import build_spec, object_site
@@ -27,7 +27,10 @@ from moe_robot_control.world.teachers import teach_stage
 CAMERAS = ("left", "right")
 NUM_CLUTTER = 8
 NUM_SIMS = 48
-SNAPSHOT_EVERY = 9
+RUN_STEPS = 230
+"""Length of a run [decisions]: two skills or a little more."""
+PER_RUN = 3
+"""States taken of each run."""
 PLAIN_SHARE = 0.25
 """Share of scenes with nominal colours and light."""
 
@@ -61,45 +64,63 @@ class LabelledImages:
 
 
 def collect_snapshots(count: int, seed: int) -> list[Snapshot]:
-    """States out of noisy scripted runs of all scenarios."""
+    """States out of noisy scripted runs, evenly over the scenarios.
+
+    Every run has a layout of its own and gives `PER_RUN` states, so that a thousand states show
+    the bench laid out in hundreds of ways.
+    """
     rng = np.random.default_rng(seed)
-    snapshots: list[Snapshot] = []
-    with tqdm(total=count, desc="states", unit="state") as bar:
-        while len(snapshots) < count:
-            # long scenarios pass through the states of the short ones
-            scenario = int(rng.choice([7, 7, 5, 4, 3, 2, 1]))
-            env = BenchVectorEnv(NUM_SIMS, scenario=scenario, reward="sparse")
-            _, info = env.reset(seed=int(rng.integers(2**31)))
-            sim = env.sim
-            kinematics = Kinematics(sim.arm.kinematics, sim.arm.joint_names, sim.arm.tip_site)
-            noise = np.zeros((NUM_SIMS, 3))
-            for step in range(95 * scenario):
-                action = teach_stage(info["stage"], info["scene"])
-                noise = 0.9 * noise + 0.03 * rng.normal(size=noise.shape)
-                action[:, :3] += noise
-                _, _, _, _, info = env.step(action)
-                if step % SNAPSHOT_EVERY == 0 and len(snapshots) < count:
-                    fresh = _snapshots(env, rng, kinematics)
-                    snapshots.extend(fresh)
-                    bar.update(len(fresh))
-    order = rng.permutation(len(snapshots))[:count]
-    return [snapshots[i] for i in order]
+    count_runs = -(-count // PER_RUN)
+    runs: list[list[Snapshot]] = []
+    with tqdm(total=count_runs, desc="runs", unit="run") as bar:
+        for scenario in range(1, NUM_SCENARIOS + 1):
+            left = len(range(scenario, count_runs + 1, NUM_SCENARIOS))
+            while left > 0:
+                fresh = _run(scenario, min(left, NUM_SIMS), rng)
+                runs.extend(fresh)
+                bar.update(len(fresh))
+                left -= len(fresh)
+    # whole runs are shuffled: what is split off the end shows layouts of its own
+    order = rng.permutation(len(runs))
+    return [snapshot for i in order for snapshot in runs[i]][:count]
+
+
+def _run(scenario: int, num_sims: int, rng: np.random.Generator) -> list[list[Snapshot]]:
+    """`PER_RUN` states of each of `num_sims` runs through the scenario's next skills."""
+    env = BenchVectorEnv(num_sims, scenario=scenario, reward="sparse")
+    _, info = env.reset(seed=int(rng.integers(2**31)))
+    sim = env.sim
+    kinematics = Kinematics(sim.arm.kinematics, sim.arm.joint_names, sim.arm.tip_site)
+    noise = np.zeros((num_sims, 3))
+    moments = np.stack(
+        [np.sort(rng.choice(RUN_STEPS, PER_RUN, replace=False)) for _ in range(num_sims)]
+    )
+    snapshots: list[list[Snapshot]] = [[] for _ in range(num_sims)]
+    for step in range(RUN_STEPS):
+        action = teach_stage(info["stage"], info["scene"])
+        noise = 0.9 * noise + 0.03 * rng.normal(size=noise.shape)
+        action[:, :3] += noise
+        _, _, _, _, info = env.step(action)
+        now = np.flatnonzero((moments == step).any(axis=1))
+        for i, snapshot in zip(now, _snapshots(env, rng, kinematics, now), strict=True):
+            snapshots[i].append(snapshot)
+    return snapshots
 
 
 def _snapshots(
-    env: BenchVectorEnv, rng: np.random.Generator, kinematics: Kinematics
+    env: BenchVectorEnv, rng: np.random.Generator, kinematics: Kinematics, sims: np.ndarray
 ) -> list[Snapshot]:
-    """One state a simulation; in every third the arm is somewhere else."""
+    """The present state of each of `sims`; in every third the arm is somewhere else."""
     sim = env.sim
-    qpos = sim.qpos.copy()
-    elsewhere = np.flatnonzero(rng.random(sim.num_sims) < 0.33)
-    tips = rng.uniform([0.28, -0.46, 0.04], [0.70, 0.46, 0.42], (len(elsewhere), 3))
+    qpos = sim.qpos[sims]
+    elsewhere = np.flatnonzero(rng.random(len(sims)) < 0.33)
+    tips = rng.uniform([0.28, -0.46, 0.04], [0.70, 0.46, 0.46], (len(elsewhere), 3))
     arm = solve_position(kinematics, tips, sim.arm.rotation, sim.arm.home)
     # a held vial stays behind, in the air: the network must not rely on the hand
     qpos[elsewhere[:, None], sim._arm_qpos] = arm
     return [
-        Snapshot(qpos[i], sim.body_pos[i].copy(), sim.body_quat[i].copy())
-        for i in range(sim.num_sims)
+        Snapshot(state, sim.body_pos[i].copy(), sim.body_quat[i].copy())
+        for state, i in zip(qpos, sims, strict=True)
     ]
 
 
