@@ -39,10 +39,14 @@ def graph(models: Path, domain: int, environment: dict[str, str]) -> Iterator[Gr
 
 @pytest.fixture
 def real_time_graph(
-    models: Path, domain: int, environment: dict[str, str]
+    models: Path, domain: int, environment: dict[str, str], tmp_path: Path
 ) -> Iterator[GraphClient]:
-    """The composed graph following the wall clock."""
-    options = GraphOptions(true_poses=True, model_directory=str(models), lockstep=False)
+    """The composed graph following the wall clock, slowly enough for a busy machine."""
+    slow = tmp_path / "slow.yaml"
+    slow.write_text("/**:\n  ros__parameters:\n    real_time_factor: 0.25\n")
+    options = GraphOptions(
+        true_poses=True, model_directory=str(models), lockstep=False, parameter_files=(str(slow),)
+    )
     with running(options, domain, environment) as client:
         client.call(GetState, "velocity_commander/get_state")
         yield client
@@ -200,6 +204,7 @@ def test_status_is_latched_and_true_positions_are_published(graph: GraphClient) 
 
 def test_real_time_follows_the_wall_clock(real_time_graph: GraphClient) -> None:
     graph = real_time_graph
+    graph.call(Trigger, "mujoco_bridge/reset")
     _moving(graph)
     with graph.messages(Clock, "/clock") as clocks:
         graph.until(lambda: len(clocks) > 100, "clock")
@@ -211,6 +216,7 @@ def test_real_time_follows_the_wall_clock(real_time_graph: GraphClient) -> None:
 
 def test_real_time_stops_when_the_gate_falls_silent(real_time_graph: GraphClient) -> None:
     graph = real_time_graph
+    graph.call(Trigger, "mujoco_bridge/reset")
     _moving(graph)
     request = ChangeState.Request(transition=Transition(id=Transition.TRANSITION_DEACTIVATE))
     graph.call(ChangeState, "manipulation_network/change_state", request)
