@@ -25,11 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("moe_robot_control.learning.train_cli", "train experts, the gate or perception"),
     "evaluate": (
         "moe_robot_control.evaluation.evaluate_cli",
-        "measure success over many episodes",
-    ),
-    "evaluate-perception": (
-        "moe_robot_control.evaluation.perception_accuracy",
-        "measure position errors on held-out renders",
+        "measure success over many episodes, or perception",
     ),
 }
 

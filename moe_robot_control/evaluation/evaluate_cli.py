@@ -14,6 +14,7 @@ from rich.table import Table
 from tqdm import tqdm
 
 from moe_robot_control.errors import MoeRobotControlError
+from moe_robot_control.evaluation import perception_accuracy
 from moe_robot_control.evaluation.policies_in_simulation import (
     Controller,
     Outcome,
@@ -58,14 +59,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--position-noise", type=float, default=0.0, help="simulation: error of every look [m]"
     )
+    kinds = parser.add_subparsers(dest="kind", metavar="KIND")
+    perception = kinds.add_parser("perception", help="position errors on held-out renders")
+    perception_accuracy.add_arguments(perception)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Evaluate all skills and scenarios, or those asked for.
+    """Evaluate all skills and scenarios, or those asked for, or perception.
 
     Raises:
         MoeRobotControlError: unknown skill or scenario, unusable models, impossible options.
     """
+    if args.kind == "perception":
+        return perception_accuracy.run(args)
     _check(args)
     skills = [check_skill(skill) for skill in args.skill or []]
     scenarios = [check_scenario(scenario) for scenario in args.scenario or []]

@@ -1,4 +1,4 @@
-"""`moe-robot-control evaluate-perception`: position errors on renders never trained on."""
+"""`moe-robot-control evaluate perception`: position errors on renders never trained on."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ CHI2_95 = 7.815
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of `evaluate-perception`."""
-    parser.add_argument("--samples", type=int, default=1000, help="scenes, two views each")
+    """Options of `evaluate perception`."""
+    parser.add_argument("--episodes", type=int, default=1000, help="scenes, two views each")
     parser.add_argument("--seed", type=int, default=777, help="not one that was trained with")
     parser.add_argument("--model", type=Path, help="instead of the package's own")
     parser.add_argument("--json", type=Path, help="also write the figures there")
@@ -33,17 +33,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Render, estimate, compare; table, Markdown, picture."""
-    if args.samples < 1:
-        raise MoeRobotControlError(f"--samples must be 1 or more, not {args.samples}")
+    if args.episodes < 1:
+        raise MoeRobotControlError(f"--episodes must be 1 or more, not {args.episodes}")
     model = args.model or share_path("models/perception/keypoints.onnx")
     PoseEstimator(model, {})
-    errors = measure(make_images(args.samples, args.seed), model)
+    errors = measure(make_images(args.episodes, args.seed), model)
     rows = summarise(errors)
     _print(rows)
     args.out.mkdir(parents=True, exist_ok=True)
+    command = f"moe-robot-control evaluate perception --episodes {args.episodes} --seed {args.seed}"
     heading = (
-        f"{args.samples} held-out scenes, randomised as in training, none of which it has seen:\n"
-        f"`moe-robot-control evaluate-perception --samples {args.samples} --seed {args.seed}`.\n\n"
+        f"{args.episodes} held-out scenes, randomised as in training, none of which it has seen:\n"
+        f"`{command}`.\n\n"
     )
     (args.out / "README.md").write_text(
         "# Accuracy of perception\n\n" + heading + _markdown(rows) + "\n![errors](errors.png)\n"

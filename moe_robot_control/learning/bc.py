@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 import torch
-import yaml
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from moe_robot_control.demonstrations.episode import Episode
-from moe_robot_control.errors import MoeRobotControlError
 from moe_robot_control.learning.networks import ExpertNetwork, GateNetwork
+from moe_robot_control.learning.settings import TrainingError, load_settings
 from moe_robot_control.policies.spaces import (
     MAX_GRIPPER_WIDTH,
     MAX_SPEED,
@@ -26,10 +26,6 @@ from moe_robot_control.policies.spaces import (
 from moe_robot_control.share import share_path
 
 NetworkT = TypeVar("NetworkT", ExpertNetwork, GateNetwork)
-
-
-class TrainingError(MoeRobotControlError):
-    """Demonstrations or settings that cannot be trained from."""
 
 
 @dataclass(frozen=True)
@@ -50,23 +46,8 @@ class BcConfig:
 
     @classmethod
     def load(cls, path: Path | None = None) -> BcConfig:
-        """Read a YAML file.
-
-        Raises:
-            TrainingError: malformed, or a key is unknown or missing; the message names it.
-        """
-        path = share_path("config/training/bc.yaml") if path is None else path
-        try:
-            tree = yaml.safe_load(path.read_text())
-        except OSError as error:
-            raise TrainingError(f"{path}: cannot be read: {error.strerror}") from error
-        except yaml.YAMLError as error:
-            raise TrainingError(f"{path}: malformed YAML") from error
-        names = {field.name for field in fields(cls)}
-        if not isinstance(tree, dict) or set(tree) != names:
-            keys = set(tree) if isinstance(tree, dict) else set()
-            raise TrainingError(f"{path}: unknown or missing key {min(keys ^ names)!r}")
-        return cls(**tree)
+        """Read a YAML file, by default the package's; see `load_settings`."""
+        return load_settings(cls, path or share_path("config/training/bc.yaml"))
 
 
 def train_expert(
@@ -158,7 +139,8 @@ def _fit(
         optimizer, config.learning_rate, config.iterations
     )
     parts = {"network": network, "average": average, "optimizer": optimizer, "schedule": schedule}
-    start = _resume(parts, generator, checkpoint, config)
+    origin = {"config": asdict(config), "data": _digest(x, y)}
+    start = _resume(parts, generator, checkpoint, origin, config.iterations)
     bar = tqdm(
         range(start, config.iterations),
         desc=name,
@@ -179,7 +161,7 @@ def _fit(
         if iteration % 100 == 0:
             bar.set_postfix(loss=f"{loss.item():.4f}")
         if checkpoint is not None and (iteration + 1) % config.checkpoint_every == 0:
-            _save(parts, generator, checkpoint, config, iteration + 1)
+            _save(parts, generator, checkpoint, origin | {"iteration": iteration + 1})
     network.load_state_dict(average.module.state_dict())
     network.eval()
     metrics = {"episodes": float(len(observations)), "steps": float(len(x)), "loss": loss.item()}
@@ -200,21 +182,28 @@ def _augment(x: Tensor, noise: float, generator: torch.Generator) -> Tensor:
     return x
 
 
-def _save(
-    parts: dict, generator: torch.Generator, path: Path, config: BcConfig, iteration: int
-) -> None:
+def _digest(*tensors: Tensor) -> str:
+    digest = hashlib.sha256()
+    for tensor in tensors:
+        digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _save(parts: dict, generator: torch.Generator, path: Path, about: dict) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     state = {key: part.state_dict() for key, part in parts.items()}
-    state |= {"generator": generator.get_state(), "config": asdict(config), "iteration": iteration}
-    torch.save(state, path)
+    torch.save(state | about | {"generator": generator.get_state()}, path)
 
 
-def _resume(parts: dict, generator: torch.Generator, path: Path | None, config: BcConfig) -> int:
-    """Take up an unfinished training of the same settings; the iteration to go on with."""
+def _resume(
+    parts: dict, generator: torch.Generator, path: Path | None, origin: dict, iterations: int
+) -> int:
+    """Take up an unfinished training of the same settings and data; where to go on."""
     if path is None or not path.is_file():
         return 0
     state = torch.load(path, weights_only=True)
-    if state["config"] != asdict(config) or state["iteration"] >= config.iterations:
+    same = all(state.get(key) == value for key, value in origin.items())
+    if not same or state["iteration"] >= iterations:
         return 0
     for key, part in parts.items():
         part.load_state_dict(state[key])

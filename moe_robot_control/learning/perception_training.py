@@ -6,17 +6,16 @@ import argparse
 import hashlib
 import shlex
 import sys
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import yaml
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from moe_robot_control.errors import MoeRobotControlError
 from moe_robot_control.learning.export import export_onnx
 from moe_robot_control.learning.keypoint_network import MAP_SIZE, STRIDE, KeypointNetwork
+from moe_robot_control.learning.settings import load_settings
 from moe_robot_control.learning.synthetic_images import LabelledImages, make_images
 from moe_robot_control.manifest import write_manifest
 from moe_robot_control.perception.estimator import NETWORK_SIZE
@@ -38,14 +37,8 @@ class PerceptionConfig:
 
     @classmethod
     def load(cls, path: Path | None = None) -> PerceptionConfig:
-        """Read a YAML file; an unknown or missing key is an error that names it."""
-        path = share_path("config/training/perception.yaml") if path is None else path
-        tree = yaml.safe_load(path.read_text())
-        names = {field.name for field in fields(cls)}
-        if set(tree) != names:
-            key = min(set(tree) ^ names)
-            raise MoeRobotControlError(f"{path}: unknown or missing key {key!r}")
-        return cls(**tree)
+        """Read a YAML file, by default the package's; see `load_settings`."""
+        return load_settings(cls, path or share_path("config/training/perception.yaml"))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -72,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
         args.output,
         command=shlex.join(["moe-robot-control", *sys.argv[1:]]),
         seed=args.seed,
-        data_sha256=hashlib.sha256(images.images.tobytes()).hexdigest(),
+        data_sha256=_digest(images),
         metrics=metrics,
     )
     return 0
@@ -123,13 +116,14 @@ def train(
     )
     runs.mkdir(parents=True, exist_ok=True)
     checkpoint = runs / f"checkpoint_{len(data.images)}_{epochs}_{seed}.pt"
-    start = 0
+    digest, start = _digest(data), 0
     if checkpoint.is_file():
         state = torch.load(checkpoint, weights_only=True)
+        start = state["epoch"] if state.get("data") == digest else 0
+    if start:
         network.load_state_dict(state["network"])
         optimizer.load_state_dict(state["optimizer"])
         schedule.load_state_dict(state["schedule"])
-        start = state["epoch"]
     metrics: dict[str, float] = {}
     for epoch in range(start, epochs):
         order = torch.randperm(split * 2, generator=torch.Generator().manual_seed(seed + epoch))
@@ -158,10 +152,17 @@ def train(
                 "optimizer": optimizer.state_dict(),
                 "schedule": schedule.state_dict(),
                 "epoch": epoch + 1,
+                "data": digest,
             },
             checkpoint,
         )
+    if not metrics:  # the checkpoint was of a finished training
+        metrics = validate(network, images[split:], pixels[split:], visible[split:])
     return network, metrics
+
+
+def _digest(data: LabelledImages) -> str:
+    return hashlib.sha256(data.images.tobytes()).hexdigest()
 
 
 def _as_input(images: Tensor) -> Tensor:

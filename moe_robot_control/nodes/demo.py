@@ -112,6 +112,11 @@ def run_episodes(
                 keeper.keep(result)
             results.append(result)
             progress.stop_task(bar)
+            if not console.is_terminal:  # where bars are not drawn
+                console.print(
+                    f"{name_of(episode)}, seed {result.seed}: {result.state} after "
+                    f"{result.time:.1f} s, {result.stages_done}/{result.stages_total} skills"
+                )
     if keeper is not None:
         keeper.finish()
     return results

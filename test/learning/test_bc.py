@@ -1,5 +1,6 @@
+import shutil
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,11 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from moe_robot_control.demonstrations.episode import Episode
 from moe_robot_control.errors import MoeRobotControlError
-from moe_robot_control.learning.bc import BcConfig, TrainingError, train_expert, train_gate
+from moe_robot_control.learning.bc import BcConfig, train_expert, train_gate
 from moe_robot_control.learning.export import export_onnx
 from moe_robot_control.learning.networks import ExpertNetwork, GateNetwork
+from moe_robot_control.learning.perception_training import PerceptionConfig
+from moe_robot_control.learning.settings import TrainingError
 from moe_robot_control.policies.runtime import load_expert, load_gate
 from moe_robot_control.policies.spaces import (
     ACTION_HIGH,
@@ -209,6 +212,13 @@ def test_interrupted_training_goes_on_to_the_same_end(tmp_path: Path, config: Bc
     finally:
         handle.remove()
     assert checkpoint.is_file()
+    # of other demonstrations it is not taken up
+    other = tmp_path / "other.pt"
+    shutil.copy(checkpoint, other)
+    afresh, _ = train_expert(episodes[:3], "push_button", config, 0)
+    unmoved, _ = train_expert(episodes[:3], "push_button", config, 0, other)
+    for one, another in zip(afresh.parameters(), unmoved.parameters(), strict=True):
+        assert torch.equal(one, another)
     resumed, _ = train_expert(episodes, "push_button", config, 0, checkpoint)
     for one, other in zip(whole.parameters(), resumed.parameters(), strict=True):
         assert torch.equal(one, other)
@@ -226,17 +236,18 @@ def test_episodes_that_are_not_finite(config: BcConfig) -> None:
         train_expert([episode], "push_button", config)
 
 
-def test_config_errors_name_file_and_key(tmp_path: Path) -> None:
-    path = tmp_path / "bc.yaml"
-    with pytest.raises(TrainingError, match=r"bc\.yaml"):
-        BcConfig.load(path)
-    path.write_text("iterations: [1\n")
-    with pytest.raises(TrainingError, match=r"bc\.yaml.*malformed"):
-        BcConfig.load(path)
-    path.write_text("iterations: 1\n")
+@pytest.mark.parametrize("kind", [BcConfig, PerceptionConfig])
+def test_config_errors_name_file_and_key(tmp_path: Path, kind: type) -> None:
+    path = tmp_path / "settings.yaml"
+    with pytest.raises(TrainingError, match=r"settings\.yaml"):
+        kind.load(path)
+    path.write_text("batch: [1\n")
+    with pytest.raises(TrainingError, match=r"settings\.yaml.*malformed"):
+        kind.load(path)
+    path.write_text("batch: 1\n")
     with pytest.raises(TrainingError, match="missing key"):
-        BcConfig.load(path)
-    original = Path(__file__).parents[2] / "config" / "training" / "bc.yaml"
-    path.write_text(original.read_text() + "warp: 9\n")
+        kind.load(path)
+    values = "".join(f"{key}: {value}\n" for key, value in asdict(kind.load()).items())
+    path.write_text(values + "warp: 9\n")
     with pytest.raises(TrainingError, match="'warp'"):
-        BcConfig.load(path)
+        kind.load(path)
