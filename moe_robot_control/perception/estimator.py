@@ -32,11 +32,11 @@ only one view sees the object. Lid and vial have no such height, and the button'
 tells whether it is pressed."""
 SEEN = 0.5
 """Least probability of being visible for a view to count."""
-SPREAD_TO_STD = 1.6
-"""From the network's Laplace spread to a Gaussian's standard deviation along an axis; a little
-more than sqrt(2), measured so that 95% ellipsoids hold about 95% of the errors."""
-CALIBRATION_STD = 0.25
-"""What errors of calibration add, in pixels of the network's image."""
+SPREAD_TO_STD = np.sqrt(2.0)
+"""From the network's Laplace spread to its standard deviation along an axis."""
+CALIBRATION_STD = 0.07
+"""What errors of calibration and of the pixel grid add, in pixels of the network's image; chosen
+so that 95% ellipsoids hold some 96% of the errors (`moe-robot-control evaluate perception`)."""
 LARGEST_CHI2 = 20.0
 """Views that disagree more than this (one degree of freedom) do not show the same point."""
 
