@@ -31,6 +31,11 @@ RUN_STEPS = 230
 """Length of a run [decisions]: two skills or a little more."""
 PER_RUN = 3
 """States taken of each run."""
+ELSEWHERE = 0.45
+"""Share of states in which the hand was put elsewhere."""
+CLOSE = 0.6
+"""Share of those in which it was put about something that it handles."""
+HANDLED = ("door_handle", "lid", "vial", "drawer_handle", "button")
 PLAIN_SHARE = 0.25
 """Share of scenes with nominal colours and light."""
 
@@ -110,14 +115,22 @@ def _run(scenario: int, num_sims: int, rng: np.random.Generator) -> list[list[Sn
 def _snapshots(
     env: BenchVectorEnv, rng: np.random.Generator, kinematics: Kinematics, sims: np.ndarray
 ) -> list[Snapshot]:
-    """The present state of each of `sims`; in every third the arm is somewhere else."""
+    """The present state of each of `sims`; in many of them the hand is somewhere else."""
     sim = env.sim
     qpos = sim.qpos[sims]
-    elsewhere = np.flatnonzero(rng.random(len(sims)) < 0.33)
+    elsewhere = np.flatnonzero(rng.random(len(sims)) < ELSEWHERE)
     tips = rng.uniform([0.28, -0.46, 0.04], [0.70, 0.46, 0.46], (len(elsewhere), 3))
+    # about what it handles: there it hides most
+    close = np.flatnonzero(rng.random(len(elsewhere)) < CLOSE)
+    handled = rng.choice([OBJECTS.index(name) for name in HANDLED], len(close))
+    about = sim.object_positions()[sims[elsewhere[close]], handled]
+    tips[close] = about + rng.uniform([-0.03, -0.03, -0.03], [0.03, 0.03, 0.05], about.shape)
+    tips[:, 2] = np.maximum(tips[:, 2], sim.arm.workspace_lower[2])
     arm = solve_position(kinematics, tips, sim.arm.rotation, sim.arm.home)
     # a held vial stays behind, in the air: the network must not rely on the hand
     qpos[elsewhere[:, None], sim._arm_qpos] = arm
+    width = rng.choice([0.0, 0.5, 1.0], (len(elsewhere), 1)) * sim.arm.max_gripper_width
+    qpos[elsewhere[:, None], sim._finger_qpos] = width / 2
     return [
         Snapshot(state, sim.body_pos[i].copy(), sim.body_quat[i].copy())
         for state, i in zip(qpos, sims, strict=True)

@@ -16,6 +16,11 @@ HELD_TOLERANCE = 0.006
 BUTTON_RADIUS = 0.022
 FINGERS_BELOW_TIP = 0.01
 """The fingers end this far below the tip [m]."""
+HANDLES = ("door_handle", "drawer_handle")
+FINGER_DEPTH = 0.018
+"""A handle that the fingers pull is this far ahead of the tip, horizontally [m]."""
+HOOKED_BELOW = 0.03
+"""Fingers that pull a handle are at most this far below its upper edge [m]."""
 HELD_NEAR = 0.03
 """Largest horizontal distance from the tip of an object that is held [m]."""
 
@@ -24,8 +29,8 @@ class SceneMemory:
     """Keeps the last position of every object, so that a hidden one is not forgotten.
 
     An object never seen is unknown. While hand or furniture hide them, what the fingers hold
-    moves with them, and a button under the fingers goes down with them. The memory starts
-    empty and is emptied by `reset`.
+    moves with them, a handle that they have hooked goes ahead of them, and a button under them
+    goes down with them. The memory starts empty and is emptied by `reset`.
     """
 
     def __init__(self) -> None:
@@ -65,6 +70,8 @@ class SceneMemory:
             self._positions[OBJECTS.index(HELD)] += tip - self._tip
         self._tip = tip
         self._press(tip)
+        for handle in HANDLES:
+            self._pull(handle, tip)
         return Scene(
             end_effector=tip,
             gripper_width=np.asarray(gripper_width, dtype=np.float64),
@@ -88,3 +95,14 @@ class SceneMemory:
             return
         if np.linalg.norm(position[:2] - tip[:2]) < BUTTON_RADIUS:
             position[2] = min(position[2], tip[2] - FINGERS_BELOW_TIP)
+
+    def _pull(self, handle: str, tip: np.ndarray) -> None:
+        """Fingers behind a hidden handle have not passed through it."""
+        index = OBJECTS.index(handle)
+        position = self._positions[index]
+        if handle in self._seen or not self._known[index]:
+            return
+        offset = position - tip
+        distance = float(np.linalg.norm(offset[:2]))
+        if 0.0 < offset[2] < HOOKED_BELOW and 0.0 < distance < FINGER_DEPTH:
+            position[:2] = tip[:2] + offset[:2] * (FINGER_DEPTH / distance)

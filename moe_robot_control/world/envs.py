@@ -26,7 +26,7 @@ from moe_robot_control.policies.spaces import (
     gate_observation,
 )
 from moe_robot_control.world.observers import Observer, StateObserver
-from moe_robot_control.world.rewards import SUCCESS_REWARD, dense_reward
+from moe_robot_control.world.rewards import SUCCESS_REWARD, potential
 from moe_robot_control.world.scene import ALL_PARTS, SKILL_PARTS
 from moe_robot_control.world.simulation import BenchSimulation
 from moe_robot_control.world.tasks import (
@@ -81,8 +81,8 @@ class BenchVectorEnv(VectorEnv):
             num_envs: number of simulations n.
             scenario: 1 to 7 for the whole bench, or
             skill: one of `SKILLS`, in a scene with that skill's parts only.
-            reward: `dense` (progress in [0, 1] a step and a bonus at success) or `sparse`
-                (1 at success).
+            reward: `dense` (progress made in the step, about 1 for each skill, and
+                `SUCCESS_REWARD` at success) or `sparse` (1 at success).
             position_bias, position_noise: error model of object positions, standard
                 deviation of the constant and of the white part [m].
             max_steps: decisions until truncation; 250 for each skill to be done by default.
@@ -124,6 +124,7 @@ class BenchVectorEnv(VectorEnv):
         self._seeds = np.random.default_rng()
         self._steps = np.zeros(num_envs, dtype=int)
         self._finished = np.zeros(num_envs, dtype=bool)
+        self._potential = np.zeros(num_envs)
         self.scene: Scene | None = None
 
     def reset(
@@ -164,8 +165,9 @@ class BenchVectorEnv(VectorEnv):
         truncated = (self._steps >= self.max_steps) & ~terminated & ~restarted
         rewards = success.astype(np.float64)
         if self.reward == "dense":
-            rewards = dense_reward(self.sim, self.task.stage) + SUCCESS_REWARD * rewards
-            rewards[restarted] = 0.0
+            reached = potential(self.sim, self.task.stage, self.task.goal)
+            rewards = np.where(restarted, 0.0, reached - self._potential) + SUCCESS_REWARD * rewards
+            self._potential = reached
         self._finished = terminated | truncated
         return self._observe(), rewards, terminated, truncated, self._info()
 
@@ -173,6 +175,9 @@ class BenchVectorEnv(VectorEnv):
         self.task.reset(seeds, self.scenario, self.skill, ids, self._tip_box)
         self.commander.reset(ids, self.sim.gripper_width[ids] > 0.04)
         self.observer.reset(ids, [np.random.default_rng([int(seed), 99]) for seed in seeds])
+        if self.reward == "dense":
+            reached = potential(self.sim, self.task.stage, self.task.goal)
+            self._potential[ids] = reached[ids]
         self._steps[ids] = 0
         self._finished[ids] = False
 

@@ -11,25 +11,29 @@ from moe_robot_control.world.simulation import BenchSimulation
 from moe_robot_control.world.tasks import SUCCESS
 
 SUCCESS_REWARD = 10.0
+"""Added to the dense reward when everything is done."""
 
 
-def dense_reward(sim: BenchSimulation, stage: np.ndarray) -> np.ndarray:
-    """Reward in [0, 1] a step for progress with the skill that is next.
+def potential(sim: BenchSimulation, stage: np.ndarray, goal: np.ndarray) -> np.ndarray:
+    """How far a job has come: one for each skill done, and up to one for the next.
 
-    Half of it for bringing the tip to where the skill acts, half for the skill's own progress.
+    The dense reward is its change (Ng, Harada and Russell 1999): lingering earns nothing, and
+    neither does giving up early. Half of a skill's share is for bringing the tip to where it
+    acts, half for its own progress.
 
     Args:
         sim: the simulations.
-        stage: index of the next skill; beyond the last the reward is 0. Shape (n,).
+        stage: index of the next skill. Shape (n,).
+        goal: the stage at which everything is done. Shape (n,).
 
     Returns:
         Shape (n,).
     """
-    reward = np.zeros(sim.num_sims)
-    for index in np.unique(stage[stage < len(SKILLS)]):
+    value = stage.astype(np.float64)
+    for index in np.unique(stage[stage < goal]):
         here = stage == index
-        reward[here] = _DENSE[SKILLS[index]](sim)[here]
-    return reward
+        value[here] += _PROGRESS[SKILLS[index]](sim)[here]
+    return value
 
 
 def _at(sim: BenchSimulation, name: str) -> np.ndarray:
@@ -58,7 +62,7 @@ def _unbox(sim: BenchSimulation) -> np.ndarray:
     return _tip_and(sim, "lid", 0.012, np.linalg.norm(shift[:, :2], axis=1) / 0.06)
 
 
-_DENSE: dict[str, Callable[[BenchSimulation], np.ndarray]] = {
+_PROGRESS: dict[str, Callable[[BenchSimulation], np.ndarray]] = {
     "rotate_door": lambda sim: _tip_and(
         sim, "door_handle", 0.016, sim.joint("cabinet/door") / SUCCESS.door
     ),

@@ -8,7 +8,9 @@ from gymnasium.utils.env_checker import check_env
 import moe_robot_control.world  # noqa: F401  registers the environments
 from moe_robot_control.policies.spaces import ACTION_HIGH, OBJECTS, SKILLS
 from moe_robot_control.world.envs import BENCH_ID, BenchVectorEnv, skill_id
+from moe_robot_control.world.rewards import SUCCESS_REWARD
 from moe_robot_control.world.tasks import TaskError
+from moe_robot_control.world.teachers import teach
 
 
 @pytest.mark.parametrize("name", [*map(skill_id, SKILLS), BENCH_ID])
@@ -56,6 +58,30 @@ def test_sparse_reward_is_success_and_autoreset_follows() -> None:
         _, rewards, terminated, truncated, _ = env.step(np.zeros((2, 4)))
         assert (rewards == 0).all() and not terminated.any()
         assert truncated.all() == (step == 5)
+
+
+@pytest.mark.parametrize("skill", SKILLS)
+def test_dense_reward_adds_up_to_the_progress(skill: str) -> None:
+    env = BenchVectorEnv(8, skill=skill)
+    _, info = env.reset(seed=0)
+    total, running = np.zeros(8), np.ones(8, dtype=bool)
+    for _ in range(env.max_steps):
+        _, rewards, terminated, _, info = env.step(teach(skill, info["scene"]))
+        total += rewards * running
+        running &= ~terminated
+        if not running.any():
+            break
+    assert not running.any()
+    # whatever stood at the start is no progress
+    assert (total > SUCCESS_REWARD + 0.3).all() and (total <= SUCCESS_REWARD + 1.0).all()
+
+
+def test_lingering_earns_nothing() -> None:
+    env = BenchVectorEnv(4, scenario=2)
+    env.reset(seed=0)
+    still = np.tile([0.0, 0.0, 0.0, 0.04], (4, 1))
+    total = sum(env.step(still)[1] for _ in range(50))
+    assert np.abs(total).max() < 0.05
 
 
 def test_covered_vial_is_unknown_until_seen() -> None:
