@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from moe_robot_control.policies.furniture import VIAL_WIDTH
 from moe_robot_control.policies.spaces import (
     MAX_GRIPPER_WIDTH,
     MAX_SPEED,
@@ -20,8 +21,6 @@ from moe_robot_control.policies.spaces import (
 
 SCALES = (0.1, 0.03, 0.01)
 """Scales of the saturating features [m]."""
-HELD_WIDTH = 0.024
-"""Opening of the gripper around the vial [m]."""
 GATE_PAIRS: tuple[tuple[str, str], ...] = (
     ("door_handle", "cabinet"),
     ("lid", "box"),
@@ -49,7 +48,7 @@ def _scaled(vector: Tensor, known: Tensor) -> list[Tensor]:
 
 
 def _gripper(width: Tensor) -> list[Tensor]:
-    return [width / MAX_GRIPPER_WIDTH, torch.tanh((width - HELD_WIDTH) / 0.01)]
+    return [width / MAX_GRIPPER_WIDTH, torch.tanh((width - VIAL_WIDTH) / 0.01)]
 
 
 def _mlp(inputs: int, outputs: int, width: int, depth: int) -> nn.Sequential:

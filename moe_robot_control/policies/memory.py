@@ -6,19 +6,24 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from moe_robot_control.policies.furniture import (
+    BUTTON_RADIUS,
+    CLOSED_HANDLE,
+    HANDLE_HALF_LENGTH,
+    VIAL_WIDTH,
+    door_angle,
+    door_axes,
+    door_handle_at,
+)
 from moe_robot_control.policies.spaces import OBJECTS, Scene
 
 HELD = "vial"
 """The object that the fingers carry."""
-HELD_WIDTH = 0.024
-"""Opening of the gripper around it [m]."""
 HELD_TOLERANCE = 0.006
-BUTTON_RADIUS = 0.022
 FINGERS_BELOW_TIP = 0.01
 """The fingers end this far below the tip [m]."""
-HANDLES = ("door_handle", "drawer_handle")
-FINGER_DEPTH = 0.018
-"""A handle that the fingers pull is this far ahead of the tip, horizontally [m]."""
+FINGER_DEPTH = 0.017
+"""From the tip forward to the handle that the fingers pull, middle to middle [m]."""
 HOOKED_BELOW = 0.03
 """Fingers that pull a handle are at most this far below its upper edge [m]."""
 HELD_NEAR = 0.03
@@ -70,8 +75,8 @@ class SceneMemory:
             self._positions[OBJECTS.index(HELD)] += tip - self._tip
         self._tip = tip
         self._press(tip)
-        for handle in HANDLES:
-            self._pull(handle, tip)
+        self._pull_door(tip)
+        self._pull_drawer(tip)
         return Scene(
             end_effector=tip,
             gripper_width=np.asarray(gripper_width, dtype=np.float64),
@@ -85,24 +90,45 @@ class SceneMemory:
         if not self._known[index] or self._tip is None:
             return False
         beside = np.linalg.norm((self._positions[index] - self._tip)[:2])
-        return bool(beside < HELD_NEAR and abs(gripper_width - HELD_WIDTH) < HELD_TOLERANCE)
+        return bool(beside < HELD_NEAR and abs(gripper_width - VIAL_WIDTH) < HELD_TOLERANCE)
 
     def _press(self, tip: np.ndarray) -> None:
         """A hidden button under the fingers is no higher than they are."""
-        index = OBJECTS.index("button")
-        position = self._positions[index]
-        if "button" in self._seen or not self._known[index]:
-            return
-        if np.linalg.norm(position[:2] - tip[:2]) < BUTTON_RADIUS:
-            position[2] = min(position[2], tip[2] - FINGERS_BELOW_TIP)
+        button = self._hidden("button")
+        if button is not None and np.linalg.norm(button[:2] - tip[:2]) < BUTTON_RADIUS:
+            button[2] = min(button[2], tip[2] - FINGERS_BELOW_TIP)
 
-    def _pull(self, handle: str, tip: np.ndarray) -> None:
-        """Fingers behind a hidden handle have not passed through it."""
-        index = OBJECTS.index(handle)
-        position = self._positions[index]
-        if handle in self._seen or not self._known[index]:
+    def _pull_drawer(self, tip: np.ndarray) -> None:
+        """Fingers behind the drawer's hidden handle have not passed through it."""
+        handle = self._hidden("drawer_handle")
+        if handle is not None:
+            handle[0] -= _passed(handle, tip, *door_axes(0.0))
+
+    def _pull_door(self, tip: np.ndarray) -> None:
+        """Nor through the door's, which turns about its hinge."""
+        handle, cabinet = self._hidden("door_handle"), self._position("cabinet")
+        if handle is None or cabinet is None:
             return
-        offset = position - tip
-        distance = float(np.linalg.norm(offset[:2]))
-        if 0.0 < offset[2] < HOOKED_BELOW and 0.0 < distance < FINGER_DEPTH:
-            position[:2] = tip[:2] + offset[:2] * (FINGER_DEPTH / distance)
+        for _ in range(4):
+            angle = float(door_angle(handle, cabinet))
+            passed = _passed(handle, tip, *door_axes(angle))
+            if passed < 1e-4:
+                break
+            handle[:2] = door_handle_at(angle + passed / -CLOSED_HANDLE[1], cabinet)
+
+    def _position(self, name: str) -> np.ndarray | None:
+        """View of an object's position, if it is known."""
+        index = OBJECTS.index(name)
+        return self._positions[index] if self._known[index] else None
+
+    def _hidden(self, name: str) -> np.ndarray | None:
+        """View of an object's position, if it is known but not seen now."""
+        return None if name in self._seen else self._position(name)
+
+
+def _passed(handle: np.ndarray, tip: np.ndarray, outward: np.ndarray, along: np.ndarray) -> float:
+    """How far fingers that pull a handle are ahead of where it would hold them up [m]."""
+    offset = handle - tip
+    depth = float(offset @ outward)
+    hooked = 0.0 < offset[2] < HOOKED_BELOW and abs(float(offset @ along)) < HANDLE_HALF_LENGTH
+    return FINGER_DEPTH - depth if hooked and 0.0 < depth < FINGER_DEPTH else 0.0

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from moe_robot_control.policies.furniture import VIAL_WIDTH, door_angle, door_axes
 from moe_robot_control.policies.spaces import (
     MAX_GRIPPER_WIDTH,
     MAX_SPEED,
@@ -29,7 +30,6 @@ GRASP_DEPTH = 0.018
 NEARBY = 0.12
 """Within this horizontal distance of their target the fingers take their shape for it [m]."""
 VIAL_LENGTH = 0.08
-VIAL_WIDTH = 0.024
 
 
 def teach(skill: str, scene: Scene) -> np.ndarray:
@@ -168,19 +168,10 @@ def _pull_drawer(look: _Look) -> np.ndarray:
     return _with_gripper(velocity, _closed_near(look.tip, hook))
 
 
-_HINGE = np.array([-0.031, 0.030])
-"""From the cabinet's mark to the hinge, horizontally [m]."""
-_CLOSED_HANDLE = np.arctan2(-0.11, -0.056)
-
-
 def _rotate_door(look: _Look) -> np.ndarray:
     handle = look["door_handle"]
-    radius = handle[:, :2] - (look["cabinet"][:, :2] + _HINGE)
-    turned = _CLOSED_HANDLE - np.arctan2(radius[:, 1], radius[:, 0])
-    angle = (turned + np.pi) % (2 * np.pi) - np.pi
-    zero = np.zeros_like(angle)
-    outward = np.stack([-np.cos(angle), np.sin(angle), zero], axis=1)
-    along = np.stack([-np.sin(angle), -np.cos(angle), zero], axis=1)
+    angle = door_angle(handle, look["cabinet"])
+    outward, along = door_axes(angle)
     hook = handle - 0.023 * outward + [0.0, 0.0, -0.016]
     offset = hook - look.tip
     pull = GAIN * (offset - np.einsum("ni,ni->n", offset, outward)[:, None] * outward)

@@ -5,6 +5,8 @@ import pytest
 
 from moe_robot_control.policies.memory import SceneMemory
 from moe_robot_control.policies.spaces import OBJECTS
+from moe_robot_control.world.envs import BenchVectorEnv
+from moe_robot_control.world.teachers import teach
 
 VIAL, BUTTON = OBJECTS.index("vial"), OBJECTS.index("button")
 
@@ -38,6 +40,44 @@ def test_a_hidden_button_goes_down_with_the_fingers() -> None:
     assert memory.scene(np.array([0.40, 0.22, 0.04]), 0.0).positions[BUTTON, 2] == 0.06
     pressed = memory.scene(np.array([0.34, 0.22, 0.045]), 0.0).positions[BUTTON, 2]
     assert pressed == pytest.approx(0.035)
+
+
+@pytest.mark.parametrize(
+    ("skill", "handle", "furniture"),
+    [("rotate_door", "door_handle", "cabinet"), ("pull_drawer", "drawer_handle", "chest")],
+)
+@pytest.mark.parametrize("seed", range(3))
+def test_a_hidden_handle_goes_with_the_fingers_that_pull_it(
+    skill: str, handle: str, furniture: str, seed: int
+) -> None:
+    env = BenchVectorEnv(1, skill=skill)
+    _, info = env.reset(seed=seed)
+    index = OBJECTS.index(handle)
+    start = env.sim.object_positions()[0, index]
+    memory, done = SceneMemory(), False
+    while not done:
+        true = env.sim.object_positions()[0]
+        seen = {furniture: true[OBJECTS.index(furniture)]}
+        if env.sim.end_effector[0, 2] > start[2]:
+            seen[handle] = true[index]
+        memory.update(seen)
+        known = memory.scene(env.sim.end_effector[0], float(env.sim.gripper_width[0]))
+        assert np.linalg.norm(known.positions[index] - true[index]) < 0.012
+        _, _, terminated, _, info = env.step(teach(skill, info["scene"]))
+        done = bool(terminated[0])
+    assert np.linalg.norm(true[index] - start) > 0.05
+
+
+def test_fingers_before_a_handle_leave_it() -> None:
+    memory = SceneMemory()
+    memory.update({"drawer_handle": np.array([0.4, -0.3, 0.08])})
+    memory.update({})
+    before = memory.scene(np.array([0.39, -0.3, 0.07]), 0.0).positions
+    above = memory.scene(np.array([0.41, -0.3, 0.09]), 0.0).positions
+    behind = memory.scene(np.array([0.41, -0.3, 0.07]), 0.0).positions
+    index = OBJECTS.index("drawer_handle")
+    assert before[index, 0] == above[index, 0] == 0.4
+    assert behind[index, 0] == pytest.approx(0.393)
 
 
 def test_bad_positions_are_refused() -> None:
