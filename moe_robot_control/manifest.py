@@ -95,7 +95,10 @@ def _commit(folder: Path) -> str:
         ).stdout.strip()
 
     try:
-        dirty = "+dirty" if git("status", "--porcelain", "--untracked-files=no") else ""
+        # what training writes is not what it was made by
+        others = [f":(top,exclude){folder}" for folder in ("models", "data", "docs")]
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", ":(top)", *others)
+        dirty = "+dirty" if changed else ""
         return git("rev-parse", "HEAD") + dirty
     except (OSError, subprocess.CalledProcessError):
         return "unknown"

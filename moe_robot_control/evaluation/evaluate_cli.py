@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
-import statistics
-from collections import Counter
-from dataclasses import asdict
+import shlex
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 from tqdm import tqdm
 
 from moe_robot_control.errors import MoeRobotControlError
@@ -22,6 +20,13 @@ from moe_robot_control.evaluation.policies_in_simulation import (
     mixture,
     run_in_simulation,
     teacher,
+)
+from moe_robot_control.evaluation.report import (
+    Episode,
+    print_table,
+    summarise,
+    write_json,
+    write_page,
 )
 from moe_robot_control.policies.gating import MINIMUM_WEIGHT
 from moe_robot_control.policies.spaces import NUM_SCENARIOS, SKILLS, check_skill
@@ -45,8 +50,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="seed of the first episode of each")
     parser.add_argument("--episodes", type=int, default=20, help="of each scenario or skill")
     parser.add_argument("--json", type=Path, help="also write the results there")
+    parser.add_argument("--out", type=Path, help="folder for a page with the table and a picture")
     parser.add_argument("--models", type=Path, help="folder of the policies (models/policies)")
-    parser.add_argument("--top-k", type=int, help="keep the k largest gate weights")
+    parser.add_argument(
+        "--top-k", type=int, default=1, help="keep the k largest gate weights (1, as in config/)"
+    )
     parser.add_argument(
         "--simulation",
         action="store_true",
@@ -90,7 +98,7 @@ def _check(args: argparse.Namespace) -> None:
             f"--seed {args.seed}: seeds below 0 or from {FIRST_TRAINING_SEED} on (demonstrations) "
             "cannot be evaluated"
         )
-    if args.top_k is not None and not 1 <= args.top_k <= len(SKILLS):
+    if not 1 <= args.top_k <= len(SKILLS):
         raise EvaluationError(f"--top-k must be 1 to {len(SKILLS)}, not {args.top_k}")
     if args.position_bias < 0 or args.position_noise < 0:
         raise EvaluationError("--position-bias and --position-noise must not be negative")
@@ -101,13 +109,12 @@ def _check(args: argparse.Namespace) -> None:
 def _run_over_graph(args: argparse.Namespace, skills: list[str], scenarios: list[int]) -> int:
     # here, because the simulation needs no ROS
     from moe_robot_control.graph import GraphOptions
-    from moe_robot_control.nodes.demo import report, run_episodes
+    from moe_robot_control.nodes.demo import TITLE, run_episodes
 
     args.skill, args.scenario = skills, scenarios
-    console = Console()
     models = "" if args.models is None else str(args.models.resolve())
     options = GraphOptions(model_directory=models, top_k=args.top_k)
-    report(run_episodes(args, console, None, options), console, args.json)
+    _report(args, TITLE, run_episodes(args, Console(), None, options))
     return 0
 
 
@@ -120,11 +127,10 @@ def _run_in_simulation(args: argparse.Namespace, skills: list[str], scenarios: l
         whole = teacher() if args.teacher else mixture(folder, args.top_k, MINIMUM_WEIGHT)
         tasks += [(f"scenario {number}", whole, None, number) for number in scenarios]
     seeds = list(range(args.seed, args.seed + args.episodes))
-    outcomes: dict[str, list[Outcome]] = {}
+    outcomes: list[Outcome] = []
     with tqdm(total=len(tasks) * len(seeds), unit="episode") as bar:
         for name, controller, skill, scenario in tasks:
             bar.set_description(name)
-            outcomes[name] = []
             for first in range(0, len(seeds), BATCH):
                 part = run_in_simulation(
                     controller,
@@ -134,44 +140,16 @@ def _run_in_simulation(args: argparse.Namespace, skills: list[str], scenarios: l
                     position_bias=args.position_bias,
                     position_noise=args.position_noise,
                 )
-                outcomes[name] += part
+                outcomes += part
                 bar.update(len(part))
-    Console().print(_table(outcomes))
-    if args.json is not None:
-        _write(args.json, outcomes)
+    _report(args, "In simulation", outcomes)
     return 0
 
 
-def _write(path: Path, outcomes: dict[str, list[Outcome]]) -> None:
-    summary = [
-        {"task": name, "success": sum(o.success for o in part), "episodes": len(part)}
-        for name, part in outcomes.items()
-    ]
-    episodes = [asdict(outcome) for part in outcomes.values() for outcome in part]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"summary": summary, "episodes": episodes}, indent=2) + "\n")
-
-
-def _table(outcomes: dict[str, list[Outcome]]) -> Table:
-    table = Table(title="In simulation")
-    for column in ("task", "episodes", "success", "time [s]", "stopped at"):
-        table.add_column(column)
-    for name, part in outcomes.items():
-        good = [outcome.time for outcome in part if outcome.success]
-        bad = Counter(
-            SKILLS[min(_start(o) + o.stages_done, len(SKILLS) - 1)] for o in part if not o.success
-        )
-        table.add_row(
-            name,
-            str(len(part)),
-            f"{len(good) / len(part):.0%}",
-            f"{statistics.median(good):.1f}" if good else "-",
-            ", ".join(f"{skill} {count}" for skill, count in bad.most_common()),
-        )
-    return table
-
-
-def _start(outcome: Outcome) -> int:
-    if outcome.skill is not None:
-        return SKILLS.index(outcome.skill)
-    return len(SKILLS) - outcome.stages_total
+def _report(args: argparse.Namespace, title: str, episodes: Sequence[Episode]) -> None:
+    rows = summarise(episodes)
+    print_table(rows, title, Console())
+    if args.json is not None:
+        write_json(args.json, rows, episodes)
+    if args.out is not None:
+        write_page(args.out, rows, title, shlex.join(["moe-robot-control", *sys.argv[1:]]))

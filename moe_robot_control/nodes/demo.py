@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import json
-import math
-import statistics
 from collections.abc import Iterable
-from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +11,11 @@ import cv2
 import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from moe_robot_control.control.arm_config import ArmConfig
 from moe_robot_control.errors import MoeRobotControlError
 from moe_robot_control.evaluation.film import Film, plot_weights
+from moe_robot_control.evaluation.report import print_table, summarise, task_name, write_json
 from moe_robot_control.graph import GraphOptions
 from moe_robot_control.nodes.episode_runner import EpisodeResult, EpisodeRunner, TickRecord
 from moe_robot_control.perception.camera import Camera, CameraExtrinsics, CameraIntrinsics
@@ -28,6 +24,7 @@ from moe_robot_control.world.scene import FIELD_OF_VIEW
 from moe_robot_control.world.tasks import check_scenario
 
 CAMERA = "left"
+TITLE = "Over the graph, from camera images"
 
 
 class DemoError(MoeRobotControlError):
@@ -56,7 +53,10 @@ def run(args: argparse.Namespace) -> int:
     console = Console()
     options = GraphOptions(headless=not args.viewer)
     results = run_episodes(args, console, None if args.no_film else args.out, options)
-    report(results, console, args.json)
+    rows = summarise(results)
+    print_table(rows, TITLE, console)
+    if args.json is not None:
+        write_json(args.json, rows, results)
     if not args.no_film:
         console.print(f"film {args.out / 'demo.mp4'}, plot {args.out / 'weights.png'}")
     succeeded = sum(result.success for result in results)
@@ -97,7 +97,8 @@ def run_episodes(
     )
     with progress, EpisodeRunner(options) as runner:
         for episode in episodes:
-            bar = progress.add_task(f"{name_of(episode)}, seed {episode['seed']}", total=None)
+            name = task_name(episode.get("scenario"), episode.get("skill"))
+            bar = progress.add_task(f"{name}, seed {episode['seed']}", total=None)
 
             def show(status: dict[str, Any], bar: Any = bar) -> None:
                 progress.update(bar, completed=status["stages_done"], total=status["stages_total"])
@@ -114,66 +115,12 @@ def run_episodes(
             progress.stop_task(bar)
             if not console.is_terminal:  # where bars are not drawn
                 console.print(
-                    f"{name_of(episode)}, seed {result.seed}: {result.state} after "
+                    f"{name}, seed {result.seed}: {result.state} after "
                     f"{result.time:.1f} s, {result.stages_done}/{result.stages_total} skills"
                 )
     if keeper is not None:
         keeper.finish()
     return results
-
-
-def name_of(task: dict[str, Any]) -> str:
-    """`scenario 3`, or the skill's name."""
-    return task["skill"] if task.get("skill") else f"scenario {task['scenario']}"
-
-
-def wilson(successes: int, total: int, z: float = 1.96) -> tuple[float, float]:
-    """Wilson's 95% interval of a proportion (Wilson 1927)."""
-    share = successes / total
-    centre = share + z * z / (2 * total)
-    half = z * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
-    scale = 1 + z * z / total
-    return max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)
-
-
-def report(results: list[EpisodeResult], console: Console, json_file: Path | None) -> None:
-    """Print the table of success by scenario or skill, and write it as JSON."""
-    groups: dict[str, list[EpisodeResult]] = {}
-    for result in results:
-        key = name_of({"skill": result.skill, "scenario": result.scenario})
-        groups.setdefault(key, []).append(result)
-    table = Table(title="Over the graph, from camera images")
-    for column in ("task", "seeds", "success", "95% interval", "skills done", "time [s]"):
-        table.add_column(column, justify="left" if column == "task" else "right")
-    rows = []
-    for key, group in groups.items():
-        good = [result for result in group if result.success]
-        low, high = wilson(len(good), len(group))
-        seeds = sorted(result.seed for result in group)
-        done = statistics.mean(result.stages_done for result in group)
-        time = statistics.mean(result.time for result in good) if good else math.nan
-        table.add_row(
-            key,
-            str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]}-{seeds[-1]}",
-            f"{len(good)}/{len(group)}",
-            f"{low:.0%}-{high:.0%}",
-            f"{done:.1f}/{group[0].stages_total}",
-            f"{time:.1f}",
-        )
-        rows.append({"task": key, "success": len(good), "episodes": len(group)})
-        rows[-1] |= {"interval": [low, high], "time": None if math.isnan(time) else time}
-    console.print(table)
-    if json_file is not None:
-        json_file.parent.mkdir(parents=True, exist_ok=True)
-        episodes = [
-            {
-                key: value
-                for key, value in asdict(replace(result, ticks=())).items()
-                if key != "ticks"
-            }
-            for result in results
-        ]
-        json_file.write_text(json.dumps({"summary": rows, "episodes": episodes}, indent=2) + "\n")
 
 
 class _Keeper:
@@ -189,7 +136,7 @@ class _Keeper:
         self._runs: list[tuple[str, np.ndarray, np.ndarray]] = []
 
     def keep(self, result: EpisodeResult) -> None:
-        title = name_of({"skill": result.skill, "scenario": result.scenario})
+        title = task_name(result.scenario, result.skill)
         title = f"{title}, seed {result.seed}"
         ticks = [tick for tick in result.ticks if tick.image is not None]
         frame = None

@@ -5,19 +5,47 @@ import numpy as np
 import pytest
 
 from moe_robot_control.cli import main
-from moe_robot_control.evaluation.policies_in_simulation import run_in_simulation, teacher
+from moe_robot_control.evaluation.policies_in_simulation import (
+    Outcome,
+    run_in_simulation,
+    teacher,
+)
+from moe_robot_control.evaluation.report import summarise, wilson
 from moe_robot_control.policies.spaces import Scene
 
 
 def test_teacher_presses_the_button(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "results" / "teacher.json"
     words = ["evaluate", "--simulation", "--teacher", "--skill", "push_button"]
-    assert main([*words, "--episodes", "3", "--seed", "40", "--json", str(path)]) == 0
-    assert "100%" in capsys.readouterr().out
+    words += ["--episodes", "3", "--seed", "40", "--json", str(path), "--out", str(tmp_path)]
+    assert main(words) == 0
+    assert "3/3" in capsys.readouterr().out
     written = json.loads(path.read_text())
-    assert written["summary"] == [{"task": "push_button", "success": 3, "episodes": 3}]
+    (row,) = written["summary"]
+    assert (row["task"], row["success"], row["episodes"]) == ("push_button", 3, 3)
+    assert row["seeds"] == [40, 42] and row["stopped_at"] == {}
     assert [episode["seed"] for episode in written["episodes"]] == [40, 41, 42]
     assert {episode["state"] for episode in written["episodes"]} == {"succeeded"}
+    assert "| push_button | 40-42 | 3/3 |" in (tmp_path / "README.md").read_text()
+    assert (tmp_path / "success.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_report_says_where_episodes_stopped() -> None:
+    episodes = [
+        Outcome(2, None, seed, "failed", seed == 1, 3.0 + seed, 2 * (seed == 1), 2)
+        for seed in (0, 1, 2, 3)
+    ]
+    (row,) = summarise(episodes)
+    assert (row.task, row.seeds, row.success, row.episodes) == ("scenario 2", (0, 3), 1, 4)
+    assert row.time == 4.0 and row.skills_done == 0.5
+    assert row.stopped_at == {"push_button": 3}
+
+
+def test_wilson_interval() -> None:
+    # Newcombe 1998, table I: 81 of 263
+    low, high = wilson(81, 263)
+    assert low == pytest.approx(0.2553, abs=1e-4) and high == pytest.approx(0.3662, abs=1e-4)
+    assert wilson(0, 20)[0] == 0.0 and wilson(20, 20)[1] == pytest.approx(1.0)
 
 
 def test_doing_nothing_times_out() -> None:
