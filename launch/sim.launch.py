@@ -5,7 +5,7 @@ from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironment
 from launch.substitutions import EnvironmentVariable, LaunchConfiguration
 from launch_ros.actions import Node
 
-from moe_robot_control.graph import PACKAGE, GraphOptions, build_graph
+from moe_robot_control.graph import PACKAGE, GraphOptions, build_graph, check_options
 from moe_robot_control.nodes.arguments import to_arguments
 
 ARGUMENTS = {
@@ -32,6 +32,7 @@ def _nodes(context: LaunchContext) -> list[Node]:
         arm=value["arm"],
         lockstep=flag["lockstep"],
     )
+    check_options(options)
     specs = build_graph(options)
     common = {"package": PACKAGE, "output": "screen", "on_exit": Shutdown()}
     if flag["composed"]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from moe_robot_control.control.arm_config import ArmConfig
 from moe_robot_control.errors import MoeRobotControlError
 from moe_robot_control.policies.spaces import NUM_SCENARIOS, SKILLS, check_skill
 from moe_robot_control.share import share_path
@@ -92,6 +93,18 @@ class GraphOptions:
     perception_model: str = ""
     namespace: str = ""
     parameter_files: tuple[str, ...] = ()
+
+
+def check_options(options: GraphOptions) -> None:
+    """Find what every node would stumble over, before any is started.
+
+    Raises:
+        ArmConfigError: unknown arm, or a bad file.
+        GraphError: no such folder of policies.
+    """
+    ArmConfig.load(options.arm)
+    if options.model_directory and not Path(options.model_directory).is_dir():
+        raise GraphError(f"{options.model_directory}: no such folder of policies")
 
 
 def build_graph(options: GraphOptions | None = None) -> list[NodeSpec]:

@@ -8,7 +8,8 @@ import sys
 from collections.abc import Mapping
 
 from moe_robot_control.errors import MoeRobotControlError
-from moe_robot_control.graph import GraphOptions, build_graph
+from moe_robot_control.graph import GraphOptions, build_graph, check_options
+from moe_robot_control.nodes._runner import check_parameter_files
 from moe_robot_control.nodes.arguments import add_arguments as add_graph_arguments
 from moe_robot_control.nodes.arguments import options_from, to_arguments
 from moe_robot_control.nodes.processes import ProcessGroup
@@ -45,9 +46,12 @@ def graph_commands(options: GraphOptions, composed: bool) -> dict[str, list[str]
     """The command of each process by the name that it is shown under.
 
     Raises:
-        GraphError, UnknownSkillError: see `build_graph`.
+        MoeRobotControlError: options or files that no graph can be made of.
     """
+    check_options(options)
     specs = build_graph(options)
+    for spec in specs:
+        check_parameter_files(spec.ros_arguments())
     module = [sys.executable, "-m", "moe_robot_control.nodes."]
     if composed:
         return {"composed": [*module[:2], f"{module[2]}composed", *to_arguments(options)]}

@@ -106,6 +106,9 @@ def test_bad_model(
         (("--scenario", "9"), ("9", "1 to 7")),
         (("--skill", "dance"), ("dance", "push_button")),
         (("dishes",), ("dishes", "sim")),
+        (("--arm", "octopus"), ("octopus", "panda")),
+        (("--model-directory", "/nowhere"), ("/nowhere",)),
+        (("--parameters", "/nowhere.yaml"), ("/nowhere.yaml",)),
     ],
 )
 def test_bad_arguments_of_up(
@@ -115,6 +118,7 @@ def test_bad_arguments_of_up(
 
 
 def test_up_names_the_node_that_died(run_node: Run, tmp_path: Path) -> None:
+    (tmp_path / "nowhere").mkdir()
     result = run_node("up", "--true-poses", "--model-directory", str(tmp_path / "nowhere"))
     assert result.returncode == 2
     assert "Traceback" not in result.stdout + result.stderr
