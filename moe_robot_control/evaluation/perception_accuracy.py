@@ -138,7 +138,9 @@ def _plot(errors: dict[str, np.ndarray], path: Path) -> None:
     for k, name in enumerate(OBJECTS):
         good = errors["visible"][:, k] & np.isfinite(errors["error"][:, k])
         values = np.sort(errors["error"][good, k]) * 1000
-        axis.plot(values, np.linspace(0, 1, len(values)), label=name)
+        # there are more objects than colours
+        style = "-" if k < 10 else "--"
+        axis.plot(values, np.linspace(0, 1, len(values)), style, label=name)
     axis.set(xscale="log", xlim=(0.2, 100), ylim=(0, 1))
     axis.set(xlabel="position error [mm]", ylabel="share of visible objects")
     axis.axhline(0.95, color="grey", linewidth=0.7)

@@ -20,6 +20,8 @@ from moe_robot_control.policies.spaces import OBJECTS, Scene
 HELD = "vial"
 """The object that the fingers carry."""
 HELD_TOLERANCE = 0.006
+BUTTON_NEAR = 0.06
+"""Within this horizontal distance the hand may hide some of the button [m]."""
 FINGERS_BELOW_TIP = 0.01
 """The fingers end this far below the tip [m]."""
 FINGER_DEPTH = 0.017
@@ -47,6 +49,7 @@ class SceneMemory:
         self._known = np.zeros(len(OBJECTS), dtype=bool)
         self._seen: frozenset[str] = frozenset()
         self._tip: np.ndarray | None = None
+        self._button_height: float | None = None
 
     def update(self, seen: Mapping[str, np.ndarray]) -> None:
         """Take the positions [m, base frame] of the objects seen now; shapes (3,).
@@ -93,10 +96,18 @@ class SceneMemory:
         return bool(beside < HELD_NEAR and abs(gripper_width - VIAL_WIDTH) < HELD_TOLERANCE)
 
     def _press(self, tip: np.ndarray) -> None:
-        """A hidden button under the fingers is no higher than they are."""
-        button = self._hidden("button")
-        if button is not None and np.linalg.norm(button[:2] - tip[:2]) < BUTTON_RADIUS:
-            button[2] = min(button[2], tip[2] - FINGERS_BELOW_TIP)
+        """A button goes down under the fingers, as far as they do and no farther."""
+        button = self._position("button")
+        if button is None:
+            return
+        beside, fingers = np.linalg.norm(button[:2] - tip[:2]), tip[2] - FINGERS_BELOW_TIP
+        if "button" not in self._seen:
+            if beside < BUTTON_RADIUS:
+                button[2] = min(button[2], fingers)
+        elif self._button_height is not None and beside < BUTTON_NEAR:
+            # half hidden by the hand it may seem to be lower
+            button[2] = max(button[2], min(self._button_height, fingers))
+        self._button_height = float(button[2])
 
     def _pull_drawer(self, tip: np.ndarray) -> None:
         """Fingers behind the drawer's hidden handle have not passed through it."""

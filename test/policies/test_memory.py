@@ -42,6 +42,23 @@ def test_a_hidden_button_goes_down_with_the_fingers() -> None:
     assert pressed == pytest.approx(0.035)
 
 
+def test_a_seen_button_is_no_lower_than_what_presses_it() -> None:
+    memory = SceneMemory()
+
+    def height(seen: float, tip: list[float]) -> float:
+        memory.update({"button": np.array([0.34, 0.22, seen])})
+        return memory.scene(np.array(tip), 0.0).positions[BUTTON, 2]
+
+    assert height(0.06, [0.34, 0.22, 0.2]) == 0.06
+    # the hand hides half of it
+    assert height(0.048, [0.34, 0.22, 0.09]) == 0.06
+    assert height(0.040, [0.34, 0.22, 0.06]) == pytest.approx(0.05)
+    assert height(0.045, [0.34, 0.22, 0.05]) == 0.045
+    # it stays down, and is believed where nothing hides it
+    assert height(0.041, [0.34, 0.22, 0.09]) == 0.045
+    assert height(0.041, [0.5, 0.22, 0.2]) == 0.041
+
+
 @pytest.mark.parametrize(
     ("skill", "handle", "furniture"),
     [("rotate_door", "door_handle", "cabinet"), ("pull_drawer", "drawer_handle", "chest")],
