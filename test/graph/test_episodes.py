@@ -102,6 +102,7 @@ def test_one_skill_alone(models: Path, tmp_path: Path) -> None:
 
 
 def test_a_graph_that_cannot_start_tells_why(models: Path, tmp_path: Path) -> None:
+    (tmp_path / "nowhere").mkdir()
     broken = GraphOptions(true_poses=True, model_directory=str(tmp_path / "nowhere"))
     with pytest.raises(EpisodeError, match="nowhere"), EpisodeRunner(broken):
         pass
