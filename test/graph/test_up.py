@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,16 +17,33 @@ from sensor_msgs.msg import JointState
 from .client import client_of
 from .conftest import processes_of_domain
 
+Start = Callable[..., subprocess.Popen[str]]
 
-def start(models: Path, environment: dict[str, str], *arguments: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "moe_robot_control.nodes.up", "sim", "--true-poses"]
-    return subprocess.Popen(
-        [*command, "--model-directory", str(models), *arguments],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+
+@pytest.fixture
+def start(
+    models: Path, environment: dict[str, str]
+) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts `up` with more arguments; what a failed test leaves running is killed."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*arguments: str) -> subprocess.Popen[str]:
+        # on the wall clock: in lockstep the episode, and with it all messages, soon end
+        command = [sys.executable, "-m", "moe_robot_control.nodes.up", "sim", "--true-poses"]
+        up = subprocess.Popen(
+            [*command, "--real-time", "--model-directory", str(models), *arguments],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        started.append(up)
+        return up
+
+    yield start
+    for up in started:
+        up.kill()
+        up.communicate()
 
 
 def wait_until(condition: Callable[[], bool], patience: float) -> None:
@@ -38,10 +55,8 @@ def wait_until(condition: Callable[[], bool], patience: float) -> None:
 
 @pytest.mark.parametrize("composed", [True, False])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_everything(
-    models: Path, domain: int, environment: dict[str, str], composed: bool, number: int
-) -> None:
-    up = start(models, environment, *(["--composed"] if composed else []))
+def test_a_signal_ends_everything(start: Start, domain: int, composed: bool, number: int) -> None:
+    up = start(*(["--composed"] if composed else []))
     with client_of(domain) as client:
         client.call(GetState, "velocity_commander/get_state")
         client.message(JointState, "joint_states")
@@ -56,10 +71,8 @@ def test_a_signal_ends_everything(
     assert processes_of_domain(domain) == []
 
 
-def test_a_signal_at_start_ends_everything(
-    models: Path, domain: int, environment: dict[str, str]
-) -> None:
-    up = start(models, environment)
+def test_a_signal_at_start_ends_everything(start: Start, domain: int) -> None:
+    up = start()
     wait_until(lambda: len(processes_of_domain(domain)) == 11, 10)
     up.send_signal(signal.SIGINT)
     output, _ = up.communicate(timeout=10)
@@ -68,20 +81,16 @@ def test_a_signal_at_start_ends_everything(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's parent death signal")
-def test_nodes_die_with_a_killed_launcher(
-    models: Path, domain: int, environment: dict[str, str]
-) -> None:
-    up = start(models, environment)
+def test_nodes_die_with_a_killed_launcher(start: Start, domain: int) -> None:
+    up = start()
     wait_until(lambda: len(processes_of_domain(domain)) == 11, 10)
     up.kill()
     up.communicate(timeout=10)
     wait_until(lambda: processes_of_domain(domain) == [], 3)
 
 
-def test_the_end_of_one_node_ends_all(
-    models: Path, domain: int, environment: dict[str, str]
-) -> None:
-    up = start(models, environment)
+def test_the_end_of_one_node_ends_all(start: Start, domain: int) -> None:
+    up = start()
     with client_of(domain) as client:
         client.call(GetState, "push_button/get_state")
     (victim,) = [
