@@ -67,7 +67,9 @@ def wilson(successes: int, total: int, z: float = 1.96) -> tuple[float, float]:
     centre = share + z * z / (2 * total)
     half = z * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
     scale = 1 + z * z / total
-    return max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)
+    low, high = (centre - half) / scale, (centre + half) / scale
+    # at 0 and 1 rounding would leave the share itself out
+    return max(0.0, min(share, low)), min(1.0, max(share, high))
 
 
 def summarise(episodes: Sequence[Episode]) -> list[Row]:

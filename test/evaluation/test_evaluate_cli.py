@@ -10,7 +10,7 @@ from moe_robot_control.evaluation.policies_in_simulation import (
     run_in_simulation,
     teacher,
 )
-from moe_robot_control.evaluation.report import summarise, wilson
+from moe_robot_control.evaluation.report import summarise, wilson, write_page
 from moe_robot_control.policies.spaces import Scene
 
 
@@ -45,7 +45,17 @@ def test_wilson_interval() -> None:
     # Newcombe 1998, table I: 81 of 263
     low, high = wilson(81, 263)
     assert low == pytest.approx(0.2553, abs=1e-4) and high == pytest.approx(0.3662, abs=1e-4)
-    assert wilson(0, 20)[0] == 0.0 and wilson(20, 20)[1] == pytest.approx(1.0)
+    for total in range(1, 200):
+        assert wilson(0, total)[0] == 0.0 and wilson(total, total)[1] == 1.0
+
+
+def test_page_of_all_and_of_none(tmp_path: Path) -> None:
+    episodes = [Outcome(1, None, seed, "succeeded", True, 4.0, 1, 1) for seed in range(20)]
+    episodes += [Outcome(2, None, seed, "timed_out", False, 25.0, 0, 2) for seed in range(20)]
+    write_page(tmp_path, summarise(episodes), "All and none", "moe-robot-control evaluate")
+    text = (tmp_path / "README.md").read_text()
+    assert "| scenario 1 | 0-19 | 20/20 |" in text and "| scenario 2 | 0-19 | 0/20 |" in text
+    assert (tmp_path / "success.png").stat().st_size > 1000
 
 
 def test_doing_nothing_times_out() -> None:
