@@ -13,10 +13,16 @@ from rich.table import Table
 from tqdm import tqdm
 
 from moe_robot_control.errors import MoeRobotControlError
-from moe_robot_control.learning.synthetic_images import CAMERAS, LabelledImages, make_images
+from moe_robot_control.learning.synthetic_images import (
+    ALL_SCENARIOS,
+    CAMERAS,
+    LabelledImages,
+    make_images,
+)
 from moe_robot_control.perception.estimator import PoseEstimator
 from moe_robot_control.policies.spaces import OBJECTS
 from moe_robot_control.share import share_path
+from moe_robot_control.world.tasks import check_scenario
 
 CHI2_95 = 7.815
 """95% quantile of the chi-squared distribution with three degrees of freedom."""
@@ -25,6 +31,7 @@ CHI2_95 = 7.815
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `evaluate perception`."""
     parser.add_argument("--episodes", type=int, default=1000, help="scenes, two views each")
+    parser.add_argument("--scenario", type=int, action="append", help="1 to 7; all by default")
     parser.add_argument("--seed", type=int, default=777, help="not one that was trained with")
     parser.add_argument("--model", type=Path, help="instead of the package's own")
     parser.add_argument("--json", type=Path, help="also write the figures there")
@@ -37,11 +44,13 @@ def run(args: argparse.Namespace) -> int:
         raise MoeRobotControlError(f"--episodes must be 1 or more, not {args.episodes}")
     model = args.model or share_path("models/perception/keypoints.onnx")
     PoseEstimator(model, {})
-    errors = measure(make_images(args.episodes, args.seed), model)
+    scenarios = [check_scenario(number) for number in args.scenario or ALL_SCENARIOS]
+    errors = measure(make_images(args.episodes, args.seed, scenarios), model)
     rows = summarise(errors)
     _print(rows)
     args.out.mkdir(parents=True, exist_ok=True)
     command = f"moe-robot-control evaluate perception --episodes {args.episodes} --seed {args.seed}"
+    command += "".join(f" --scenario {number}" for number in args.scenario or [])
     heading = (
         f"{args.episodes} held-out scenes, randomised as in training, none of which it has seen:\n"
         f"`{command}`.\n\n"

@@ -7,6 +7,7 @@ sensor's noise are drawn at random for every state.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -25,6 +26,7 @@ from moe_robot_control.world.scene import build_spec, object_site
 from moe_robot_control.world.teachers import teach_stage
 
 CAMERAS = ("left", "right")
+ALL_SCENARIOS = tuple(range(1, NUM_SCENARIOS + 1))
 NUM_CLUTTER = 8
 NUM_SIMS = 48
 RUN_STEPS = 230
@@ -68,7 +70,9 @@ class LabelledImages:
     cameras: list[tuple[Camera, Camera]]
 
 
-def collect_snapshots(count: int, seed: int) -> list[Snapshot]:
+def collect_snapshots(
+    count: int, seed: int, scenarios: Sequence[int] = ALL_SCENARIOS
+) -> list[Snapshot]:
     """States out of noisy scripted runs, evenly over the scenarios.
 
     Every run has a layout of its own and gives `PER_RUN` states, so that a thousand states show
@@ -78,8 +82,8 @@ def collect_snapshots(count: int, seed: int) -> list[Snapshot]:
     count_runs = -(-count // PER_RUN)
     runs: list[list[Snapshot]] = []
     with tqdm(total=count_runs, desc="runs", unit="run") as bar:
-        for scenario in range(1, NUM_SCENARIOS + 1):
-            left = len(range(scenario, count_runs + 1, NUM_SCENARIOS))
+        for place, scenario in enumerate(scenarios):
+            left = len(range(place, count_runs, len(scenarios)))
             while left > 0:
                 fresh = _run(scenario, min(left, NUM_SIMS), rng)
                 runs.extend(fresh)
@@ -294,9 +298,9 @@ _PROBES = np.array([[0, 0, 2], [7, 0, 2], [-7, 0, 2], [0, 7, 2], [0, -7, 2]]) * 
 _VIAL_PROBES = np.array([[0, 0, 1], [0, 0, -10], [0, 0, -20], [0, 0, -45]]) * 1e-3
 
 
-def make_images(count: int, seed: int) -> LabelledImages:
-    """Render `count` scenes in both views; equal seeds give equal images."""
-    snapshots = collect_snapshots(count, seed)
+def make_images(count: int, seed: int, scenarios: Sequence[int] = ALL_SCENARIOS) -> LabelledImages:
+    """Render `count` scenes of `scenarios` in both views; equal seeds give equal images."""
+    snapshots = collect_snapshots(count, seed, scenarios)
     studio = _Studio(np.random.default_rng([seed, 1]))
     images = np.empty((count, 2, NETWORK_SIZE, NETWORK_SIZE, 3), dtype=np.uint8)
     pixels = np.empty((count, 2, len(OBJECTS), 2), dtype=np.float32)
