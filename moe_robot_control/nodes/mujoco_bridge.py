@@ -120,7 +120,7 @@ class MujocoBridgeNode(Node):
             100.0,
             fixed=True,
         )
-        declare("time_limit", 0.0, "Longest episode [s]; 0: 12.5 s a skill.", 0.0, 3600.0)
+        declare("time_limit", 0.0, "Longest episode [s]; 0: 8 s a skill.", 0.0, 3600.0)
         declare("autostart", True, "Begin the first episode without a reset.", fixed=True)
         declare("paused", False, "Begin paused: advance by ~/step.", fixed=True)
         declare("viewer", False, "Open MuJoCo's viewer.", fixed=True)

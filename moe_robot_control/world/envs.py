@@ -39,7 +39,7 @@ from moe_robot_control.world.tasks import (
 )
 
 TICKS = round(DECISION_PERIOD / CONTROL_PERIOD)
-STEPS_PER_SKILL = 250
+STEPS_PER_SKILL = 160
 """Length of an episode [decisions of 0.05 s] for each skill that is to be done."""
 
 ObserverFactory = Callable[[BenchSimulation], Observer]
@@ -85,7 +85,7 @@ class BenchVectorEnv(VectorEnv):
                 `SUCCESS_REWARD` at success) or `sparse` (1 at success).
             position_bias, position_noise: error model of object positions, standard
                 deviation of the constant and of the white part [m].
-            max_steps: decisions until truncation; 250 for each skill to be done by default.
+            max_steps: decisions until truncation; 160 for each skill to be done by default.
             whole_bench: show a single skill on the whole bench as well.
             tip_box: corners of the box in which the tip starts [m]. Shape (2, 3).
             observer: another source of scenes than true positions, such as the cameras.
