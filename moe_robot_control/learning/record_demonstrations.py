@@ -38,6 +38,8 @@ NOISE_MEMORY = 0.8
 PUSH_RATE = 0.02
 PUSH_STD = 0.12
 PUSH_STEPS = 8
+LONGEST = 250
+"""Decisions for each skill: pushes cost time."""
 
 
 class RecordingError(MoeRobotControlError):
@@ -65,13 +67,24 @@ def run(args: argparse.Namespace) -> int:
     for skill in skills:
         folder = _prepare(args.output / skill, args.replace)
         env = BenchVectorEnv(
-            1, skill=skill, reward="sparse", tip_box=WIDE_TIP_BOX, thresholds=DEMONSTRATED
+            1,
+            skill=skill,
+            reward="sparse",
+            max_steps=LONGEST,
+            tip_box=WIDE_TIP_BOX,
+            thresholds=DEMONSTRATED,
         )
         _record(env, folder, {"skill": skill}, args.episodes, args.seed)
     if args.all or args.gate:
         folder = _prepare(args.output / "gate", args.replace)
         for scenario in range(1, NUM_SCENARIOS + 1):
-            env = BenchVectorEnv(1, scenario=scenario, reward="sparse", thresholds=DEMONSTRATED)
+            env = BenchVectorEnv(
+                1,
+                scenario=scenario,
+                reward="sparse",
+                max_steps=LONGEST * scenario,
+                thresholds=DEMONSTRATED,
+            )
             seed = args.seed + 1000 * scenario
             _record(env, folder, {"scenario": scenario}, args.gate_episodes, seed)
     return 0
