@@ -13,18 +13,18 @@ from tqdm import tqdm
 
 from moe_robot_control.errors import MoeRobotControlError
 from moe_robot_control.evaluation import perception_accuracy
+from moe_robot_control.evaluation.outcome import Outcome
 from moe_robot_control.evaluation.policies_in_simulation import (
     Controller,
-    Outcome,
     expert,
     mixture,
     run_in_simulation,
     teacher,
 )
 from moe_robot_control.evaluation.report import (
-    Episode,
     print_table,
     summarise,
+    task_name,
     write_json,
     write_page,
 )
@@ -120,17 +120,17 @@ def _run_over_graph(args: argparse.Namespace, skills: list[str], scenarios: list
 
 def _run_in_simulation(args: argparse.Namespace, skills: list[str], scenarios: list[int]) -> int:
     folder = share_path("models/policies") if args.models is None else args.models
-    tasks: list[tuple[str, Controller, str | None, int | None]] = []
+    tasks: list[tuple[Controller, str | None, int | None]] = []
     for skill in skills:
-        tasks.append((skill, teacher() if args.teacher else expert(folder, skill), skill, None))
+        tasks.append((teacher() if args.teacher else expert(folder, skill), skill, None))
     if scenarios:
         whole = teacher() if args.teacher else mixture(folder, args.top_k, MINIMUM_WEIGHT)
-        tasks += [(f"scenario {number}", whole, None, number) for number in scenarios]
+        tasks += [(whole, None, number) for number in scenarios]
     seeds = list(range(args.seed, args.seed + args.episodes))
     outcomes: list[Outcome] = []
     with tqdm(total=len(tasks) * len(seeds), unit="episode") as bar:
-        for name, controller, skill, scenario in tasks:
-            bar.set_description(name)
+        for controller, skill, scenario in tasks:
+            bar.set_description(task_name(scenario, skill))
             for first in range(0, len(seeds), BATCH):
                 part = run_in_simulation(
                     controller,
@@ -146,7 +146,7 @@ def _run_in_simulation(args: argparse.Namespace, skills: list[str], scenarios: l
     return 0
 
 
-def _report(args: argparse.Namespace, title: str, episodes: Sequence[Episode]) -> None:
+def _report(args: argparse.Namespace, title: str, episodes: Sequence[Outcome]) -> None:
     rows = summarise(episodes)
     print_table(rows, title, Console())
     if args.json is not None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from moe_robot_control.evaluation.outcome import Outcome
 from moe_robot_control.policies.gating import MINIMUM_WEIGHT, sparsify
 from moe_robot_control.policies.mixture import mix
 from moe_robot_control.policies.runtime import load_expert, load_gate
@@ -26,29 +26,6 @@ from moe_robot_control.world.teachers import teach_stage
 
 Controller = Callable[[Scene, np.ndarray], np.ndarray]
 """From scenes (leading axis n) and the stages reached (n,) to actions (n, 4)."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How one episode went.
-
-    Attributes:
-        scenario, skill: what was to be done; one of them is None.
-        seed: of the episode.
-        state: succeeded, failed (a skill out of order) or timed_out.
-        success: whether everything was done in order.
-        time: simulated [s].
-        stages_done, stages_total: skills done, and to be done.
-    """
-
-    scenario: int | None
-    skill: str | None
-    seed: int
-    state: str
-    success: bool
-    time: float
-    stages_done: int
-    stages_total: int
 
 
 def teacher() -> Controller:

@@ -7,28 +7,15 @@ import math
 import statistics
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Protocol
 
 import matplotlib.figure
 from rich.console import Console
 from rich.table import Table
 
+from moe_robot_control.evaluation.outcome import Outcome
 from moe_robot_control.policies.spaces import SKILLS
-
-
-class Episode(Protocol):
-    """How an episode went; see `policies_in_simulation.Outcome`."""
-
-    scenario: int | None
-    skill: str | None
-    seed: int
-    state: str
-    success: bool
-    time: float
-    stages_done: int
-    stages_total: int
 
 
 @dataclass(frozen=True)
@@ -72,9 +59,9 @@ def wilson(successes: int, total: int, z: float = 1.96) -> tuple[float, float]:
     return max(0.0, min(share, low)), min(1.0, max(share, high))
 
 
-def summarise(episodes: Sequence[Episode]) -> list[Row]:
+def summarise(episodes: Sequence[Outcome]) -> list[Row]:
     """One row for each scenario or skill, in the order of their first episodes."""
-    groups: dict[str, list[Episode]] = {}
+    groups: dict[str, list[Outcome]] = {}
     for episode in episodes:
         groups.setdefault(task_name(episode.scenario, episode.skill), []).append(episode)
     rows = []
@@ -109,9 +96,9 @@ def print_table(rows: Sequence[Row], title: str, console: Console) -> None:
     console.print(table)
 
 
-def write_json(path: Path, rows: Sequence[Row], episodes: Sequence[Episode]) -> None:
+def write_json(path: Path, rows: Sequence[Row], episodes: Sequence[Outcome]) -> None:
     """Write `summary` (the rows) and `episodes` (each without its recording)."""
-    keys = Episode.__annotations__
+    keys = [field.name for field in fields(Outcome)]
     content = {
         "summary": [asdict(row) for row in rows],
         "episodes": [{key: getattr(episode, key) for key in keys} for episode in episodes],
@@ -162,7 +149,7 @@ def _cells(row: Row) -> list[str]:
     ]
 
 
-def _stopped_at(episode: Episode) -> str:
+def _stopped_at(episode: Outcome) -> str:
     """The skill that was next when a failed episode ended."""
     if episode.skill is not None:
         return episode.skill

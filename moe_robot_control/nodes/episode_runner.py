@@ -25,6 +25,7 @@ from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 from moe_robot_control.errors import MoeRobotControlError
+from moe_robot_control.evaluation.outcome import Outcome
 from moe_robot_control.graph import GraphOptions
 from moe_robot_control.nodes.domain import reserved_domain
 from moe_robot_control.nodes.executor import LeanExecutor
@@ -67,28 +68,14 @@ class TickRecord:
 
 
 @dataclass(frozen=True)
-class EpisodeResult:
-    """How one episode went.
+class EpisodeResult(Outcome):
+    """How one episode over the graph went.
 
     Attributes:
-        scenario, skill: what was to be done; one of them is None.
-        seed: of the episode.
-        state: succeeded, failed (a skill out of order) or timed_out.
-        success: whether everything was done in order.
-        time: simulated [s].
-        stages_done, stages_total: skills done, and to be done.
         wall_time: [s].
         ticks: the recording, one entry an observation; empty unless asked for.
     """
 
-    scenario: int | None
-    skill: str | None
-    seed: int
-    state: str
-    success: bool
-    time: float
-    stages_done: int
-    stages_total: int
     wall_time: float
     ticks: tuple[TickRecord, ...] = ()
 

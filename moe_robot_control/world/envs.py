@@ -142,6 +142,8 @@ class BenchVectorEnv(VectorEnv):
             seeds = np.arange(self.num_envs) + seed if np.isscalar(seed) else np.asarray(seed)
             self._seeds = np.random.default_rng([int(value) for value in np.ravel(seeds)])
         self._begin(np.arange(self.num_envs), seeds)
+        if self.reward == "dense":
+            self._potential = potential(self.sim, self.task.stage, self.task.goal)
         return self._observe(), self._info()
 
     def step(
@@ -175,9 +177,6 @@ class BenchVectorEnv(VectorEnv):
         self.task.reset(seeds, self.scenario, self.skill, ids, self._tip_box)
         self.commander.reset(ids, self.sim.gripper_width[ids] > 0.04)
         self.observer.reset(ids, [np.random.default_rng([int(seed), 99]) for seed in seeds])
-        if self.reward == "dense":
-            reached = potential(self.sim, self.task.stage, self.task.goal)
-            self._potential[ids] = reached[ids]
         self._steps[ids] = 0
         self._finished[ids] = False
 

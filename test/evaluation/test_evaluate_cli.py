@@ -5,11 +5,8 @@ import numpy as np
 import pytest
 
 from moe_robot_control.cli import main
-from moe_robot_control.evaluation.policies_in_simulation import (
-    Outcome,
-    run_in_simulation,
-    teacher,
-)
+from moe_robot_control.evaluation.outcome import Outcome
+from moe_robot_control.evaluation.policies_in_simulation import run_in_simulation, teacher
 from moe_robot_control.evaluation.report import summarise, wilson, write_page
 from moe_robot_control.policies.spaces import Scene
 

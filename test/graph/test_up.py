@@ -21,9 +21,7 @@ Start = Callable[..., subprocess.Popen[str]]
 
 
 @pytest.fixture
-def start(
-    models: Path, environment: dict[str, str]
-) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+def start(models: Path, environment: dict[str, str]) -> Iterator[Start]:
     """Starts `up` with more arguments; what a failed test leaves running is killed."""
     started: list[subprocess.Popen[str]] = []
 
