@@ -137,8 +137,7 @@ def _run_in_simulation(args: argparse.Namespace, skills: list[str], scenarios: l
                     seeds[first : first + BATCH],
                     scenario=scenario,
                     skill=skill,
-                    position_bias=args.position_bias,
-                    position_noise=args.position_noise,
+                    errors=ErrorModel(args.position_bias, args.position_noise),
                 )
                 outcomes += part
                 bar.update(len(part))

@@ -93,7 +93,7 @@ def run_in_simulation(
         seeds: of the episodes, at least one.
         scenario: 1 to 7, or
         skill: one of `SKILLS`.
-        options: further ones of `BenchVectorEnv`, such as `position_bias`.
+        options: further ones of `BenchVectorEnv`, such as `errors`.
 
     Returns:
         One outcome a seed, in order.

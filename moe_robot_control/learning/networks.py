@@ -51,7 +51,8 @@ def _gripper(width: Tensor) -> list[Tensor]:
     return [width / MAX_GRIPPER_WIDTH, torch.tanh((width - VIAL_WIDTH) / 0.01)]
 
 
-def _mlp(inputs: int, outputs: int, width: int, depth: int) -> nn.Sequential:
+def mlp(inputs: int, outputs: int, width: int, depth: int) -> nn.Sequential:
+    """`depth` hidden layers of `width` units with SiLU."""
     layers: list[nn.Module] = []
     for _ in range(depth):
         layers += [nn.Linear(inputs, width), nn.SiLU()]
@@ -67,7 +68,7 @@ class ExpertNetwork(nn.Module):
         self.num_objects = len(SKILL_OBJECTS[skill])
         self.num_inputs = 4 + 4 * self.num_objects
         size = self.features(torch.zeros(1, self.num_inputs)).shape[1]
-        self.layers = _mlp(size, 4, width, depth)
+        self.layers = mlp(size, 4, width, depth)
 
     def features(self, observation: Tensor) -> Tensor:
         """The network's own view of an observation."""
@@ -98,7 +99,7 @@ class GateNetwork(nn.Module):
     def __init__(self, width: int = 128, depth: int = 2) -> None:
         super().__init__()
         size = self.features(torch.zeros(1, self.num_inputs)).shape[1]
-        self.layers = _mlp(size, len(SKILLS), width, depth)
+        self.layers = mlp(size, len(SKILLS), width, depth)
 
     def features(self, observation: Tensor) -> Tensor:
         """What tells the state of the job: pairs of objects, heights, and the gripper."""

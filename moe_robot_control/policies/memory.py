@@ -15,6 +15,7 @@ from moe_robot_control.policies.furniture import (
     door_axes,
     door_handle_at,
 )
+from moe_robot_control.policies.object_filter import ObjectFilter
 from moe_robot_control.policies.spaces import OBJECTS, Scene
 
 HELD = "vial"
@@ -45,6 +46,8 @@ class SceneMemory:
 
     def reset(self) -> None:
         """Forget every object."""
+        self._filter = ObjectFilter()
+        self._fresh = False
         self._positions = np.zeros((len(OBJECTS), 3))
         self._known = np.zeros(len(OBJECTS), dtype=bool)
         self._seen: frozenset[str] = frozenset()
@@ -58,6 +61,7 @@ class SceneMemory:
             ValueError: a name is not an object, or a position is not three finite numbers.
         """
         self._seen = frozenset(seen)
+        self._fresh = True
         for name, position in seen.items():
             if name not in OBJECTS:
                 raise ValueError(f"unknown object {name!r}: expected one of {', '.join(OBJECTS)}")
@@ -74,6 +78,11 @@ class SceneMemory:
         Call it once after every `update`.
         """
         tip = np.array(end_effector, dtype=np.float64)
+        if self._fresh:
+            self._fresh = False
+            here = np.array([name in self._seen for name in OBJECTS])
+            filtered = self._filter.update(self._positions[None], here[None], tip[None])[0]
+            self._positions = np.where(here[:, None], filtered, self._positions)
         if self._tip is not None and HELD not in self._seen and self._holds(float(gripper_width)):
             self._positions[OBJECTS.index(HELD)] += tip - self._tip
         self._tip = tip

@@ -18,6 +18,7 @@ from moe_robot_control.policies.spaces import (
     CONTROL_PERIOD,
     DECISION_PERIOD,
     GATE_OBSERVATION_SIZE,
+    MAX_GRIPPER_WIDTH,
     SKILLS,
     Scene,
     check_skill,
@@ -25,7 +26,8 @@ from moe_robot_control.policies.spaces import (
     expert_observation_size,
     gate_observation,
 )
-from moe_robot_control.world.observers import Observer, StateObserver
+from moe_robot_control.world.disturbances import KINDS, Disturbances
+from moe_robot_control.world.observers import ErrorModel, Observer, StateObserver
 from moe_robot_control.world.rewards import SUCCESS_REWARD, potential
 from moe_robot_control.world.scene import ALL_PARTS, SKILL_PARTS
 from moe_robot_control.world.simulation import BenchSimulation
@@ -66,14 +68,15 @@ class BenchVectorEnv(VectorEnv):
         scenario: int | None = None,
         skill: str | None = None,
         reward: str = "dense",
-        position_bias: float = 0.0,
-        position_noise: float = 0.0,
+        errors: ErrorModel | None = None,
         max_steps: int | None = None,
         whole_bench: bool | None = None,
         tip_box: np.ndarray = TIP_START,
         observer: ObserverFactory | None = None,
         num_threads: int = 0,
         thresholds: Thresholds = SUCCESS,
+        disturbed: float = 0.0,
+        disturbances: Sequence[str] = KINDS,
     ) -> None:
         """Build the environments.
 
@@ -83,14 +86,15 @@ class BenchVectorEnv(VectorEnv):
             skill: one of `SKILLS`, in a scene with that skill's parts only.
             reward: `dense` (progress made in the step, about 1 for each skill, and
                 `SUCCESS_REWARD` at success) or `sparse` (1 at success).
-            position_bias, position_noise: error model of object positions, standard
-                deviation of the constant and of the white part [m].
+            errors: error model of what is observed; none by default.
             max_steps: decisions until truncation; 160 for each skill to be done by default.
             whole_bench: show a single skill on the whole bench as well.
             tip_box: corners of the box in which the tip starts [m]. Shape (2, 3).
             observer: another source of scenes than true positions, such as the cameras.
             num_threads: threads that step; 0 uses every core.
             thresholds: say when a skill is done.
+            disturbed: share of the episodes in which something is disturbed.
+            disturbances: kinds of it; see `world.disturbances`.
 
         Raises:
             TaskError, UnknownSkillError: no such scenario or skill.
@@ -108,12 +112,9 @@ class BenchVectorEnv(VectorEnv):
         parts = ALL_PARTS if skill is None or whole_bench else SKILL_PARTS[skill]
         self.sim = BenchSimulation(num_envs, parts, num_threads=num_threads)
         self.task = BenchTask(self.sim, thresholds)
+        self.disturbances = Disturbances(self.sim, self.task, disturbed, disturbances)
         self.commander = Commander(self.sim.arm, num_envs)
-        self.observer = (
-            StateObserver(self.sim, position_bias, position_noise)
-            if observer is None
-            else observer(self.sim)
-        )
+        self.observer = StateObserver(self.sim, errors) if observer is None else observer(self.sim)
         self._tip_box = np.asarray(tip_box, dtype=np.float64)
         size = GATE_OBSERVATION_SIZE if skill is None else expert_observation_size(skill)
         self.num_envs = num_envs
@@ -154,8 +155,11 @@ class BenchVectorEnv(VectorEnv):
         if actions.shape != (self.num_envs, ACTION_SIZE):
             raise ValueError(f"actions have shape {actions.shape}, not {(self.num_envs, 4)}")
         restarted = self._finished.copy()
+        self.disturbances.update()
+        slipping = self.disturbances.slipping
         for _ in range(TICKS):
             velocities, width = self.commander.step(self.sim.joint_positions, actions)
+            width = np.where(slipping, MAX_GRIPPER_WIDTH, width)
             self.sim.tick(velocities, width)
         self.task.update()
         self._steps += 1
@@ -175,6 +179,7 @@ class BenchVectorEnv(VectorEnv):
 
     def _begin(self, ids: np.ndarray, seeds: np.ndarray) -> None:
         self.task.reset(seeds, self.scenario, self.skill, ids, self._tip_box)
+        self.disturbances.reset(ids, [np.random.default_rng([int(s), 41]) for s in seeds])
         self.commander.reset(ids, self.sim.gripper_width[ids] > 0.04)
         self.observer.reset(ids, [np.random.default_rng([int(seed), 99]) for seed in seeds])
         self._steps[ids] = 0
@@ -191,6 +196,7 @@ class BenchVectorEnv(VectorEnv):
             "scene": self.scene,
             "stage": self.task.stage.copy(),
             "success": self.task.success.copy(),
+            "disturbed": self.disturbances.happened.copy(),
         }
 
 

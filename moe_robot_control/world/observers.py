@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -10,6 +11,7 @@ import numpy as np
 from moe_robot_control.perception.estimator import PoseEstimator
 from moe_robot_control.perception.tracker import Tracker
 from moe_robot_control.policies.memory import SceneMemory
+from moe_robot_control.policies.object_filter import ObjectFilter
 from moe_robot_control.policies.spaces import OBJECTS, Scene
 from moe_robot_control.share import share_path
 from moe_robot_control.world.cameras import CameraRenderer
@@ -28,42 +30,75 @@ class Observer(Protocol):
         """The scenes now; leading axis n."""
 
 
-class StateObserver:
-    """True object positions with the error model of perception.
+@dataclass(frozen=True)
+class ErrorModel:
+    """How far what policies are told is from the truth; standard deviations on each axis.
 
-    Each object's error is a bias drawn once an episode plus white noise at every look. An
-    object under the lid is unknown until it has been seen.
+    Attributes:
+        position_bias: of every object's position, constant through an episode [m].
+        position_noise: of every look at an object [m]; a pair is the range from which each
+            episode draws its own.
+        tip_noise: of every measurement of the end effector's position [m].
+        width_noise: of every measurement of the gripper's opening [m].
     """
 
-    def __init__(self, sim: BenchSimulation, bias: float = 0.0, noise: float = 0.0) -> None:
-        """Standard deviations of the errors, each axis [m]."""
+    position_bias: float = 0.0
+    position_noise: float | tuple[float, float] = 0.0
+    tip_noise: float = 0.0
+    width_noise: float = 0.0
+
+
+PERCEPTION_ERRORS = ErrorModel(position_bias=0.0015, position_noise=0.001)
+"""About those of the pose network on held-out images."""
+
+
+class StateObserver:
+    """True positions with an error model, through the filter that the graph's policies use.
+
+    An object under the lid is unknown until it has been seen.
+    """
+
+    def __init__(self, sim: BenchSimulation, errors: ErrorModel | None = None) -> None:
+        """Observe `sim`, without errors by default."""
         self._sim = sim
-        self._bias_scale, self._noise_scale = bias, noise
+        self._errors = ErrorModel() if errors is None else errors
         shape = (sim.num_sims, len(OBJECTS), 3)
         self._bias = np.zeros(shape)
+        self._noise = np.zeros(sim.num_sims)
         self._known = np.zeros(shape[:2], dtype=bool)
         self._last = np.zeros(shape)
+        self._filter = ObjectFilter(sim.num_sims)
         self._rngs: list[np.random.Generator] = [np.random.default_rng(0)] * sim.num_sims
 
     def reset(self, ids: np.ndarray, rngs: list[np.random.Generator]) -> None:
+        errors = self._errors
+        self._filter.reset(ids)
         for sim, rng in zip(ids, rngs, strict=True):
-            self._bias[sim] = rng.normal(0.0, 1.0, self._bias.shape[1:]) * self._bias_scale
+            self._bias[sim] = rng.normal(0.0, 1.0, self._bias.shape[1:]) * errors.position_bias
+            noise = errors.position_noise
+            self._noise[sim] = rng.uniform(*noise) if isinstance(noise, tuple) else noise
             self._known[sim] = False
             self._rngs[sim] = rng
 
     def observe(self) -> Scene:
-        sim = self._sim
-        positions = sim.object_positions()
+        sim, errors = self._sim, self._errors
+        tip, width = sim.end_effector, sim.gripper_width
+        if errors.tip_noise or errors.width_noise:
+            noise = np.stack([rng.normal(0.0, 1.0, 4) for rng in self._rngs])
+            tip = tip + errors.tip_noise * noise[:, :3]
+            width = width + errors.width_noise * noise[:, 3]
         visible = np.broadcast_to(sim.present, self._known.shape).copy()
         visible[:, _VIAL] &= ~self._covered()
-        if self._noise_scale:
+        positions = sim.object_positions() + self._bias
+        if self._noise.any():
             noise = np.stack([rng.normal(0.0, 1.0, self._bias.shape[1:]) for rng in self._rngs])
-            positions = positions + self._noise_scale * noise
-        self._last = np.where(visible[..., None], positions + self._bias, self._last)
+            positions = positions + self._noise[:, None, None] * noise
+            positions = self._filter.update(positions, visible, tip)
+        self._last = np.where(visible[..., None], positions, self._last)
         self._known |= visible
         return Scene(
-            end_effector=sim.end_effector,
-            gripper_width=sim.gripper_width,
+            end_effector=tip,
+            gripper_width=width,
             positions=self._last.copy(),
             known=self._known.copy(),
         )

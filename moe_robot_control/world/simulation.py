@@ -136,6 +136,15 @@ class BenchSimulation:
         self.body_quat[ids, body, 0] = np.cos(pose[:, 2] / 2)
         self.body_quat[ids, body, 3] = np.sin(pose[:, 2] / 2)
 
+    def place_at(self, part: str, ids: np.ndarray, position: np.ndarray) -> None:
+        """Move furniture `part` to x, y [m], shape (len(ids), 2), turned as it is."""
+        self.body_pos[ids, int(self.model.body(f"{part}/{part}").id), :2] = position
+
+    def shift_loose(self, part: str, ids: np.ndarray, shift: np.ndarray) -> None:
+        """Move a loose part by x, y [m], shape (len(ids), 2), as it stands."""
+        address = int(self.model.joint(f"{part}/{part}").qposadr[0])
+        self.qpos[ids, address : address + 2] += shift
+
     def place_loose(
         self, part: str, ids: np.ndarray, pose: np.ndarray, pitch: np.ndarray | float = 0.0
     ) -> None:

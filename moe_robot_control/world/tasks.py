@@ -139,6 +139,7 @@ class BenchTask:
 
     Attributes:
         stage: index in `SKILLS` of the skill that is next. Shape (n,).
+        reached: the furthest stage so far; `undo` lets `stage` fall behind it. Shape (n,).
         goal: stage at which the episode has succeeded. Shape (n,).
         out_of_order: a later skill's result came before its turn. Shape (n,), bool.
         carried: the vial has been lifted since the present skill began. Shape (n,), bool.
@@ -149,6 +150,8 @@ class BenchTask:
         self.sim = sim
         self._thresholds = thresholds
         self.stage = np.zeros(sim.num_sims, dtype=int)
+        self.reached = np.zeros(sim.num_sims, dtype=int)
+        self._done = np.zeros((sim.num_sims, NUM_SCENARIOS), dtype=bool)
         self.goal = np.full(sim.num_sims, NUM_SCENARIOS)
         self.out_of_order = np.zeros(sim.num_sims, dtype=bool)
         self.carried = np.zeros(sim.num_sims, dtype=bool)
@@ -193,31 +196,42 @@ class BenchTask:
         self._place_arm(ids, rngs, tip_box)
         steps = round(SETTLING_TIME / sim.model.opt.timestep)
         sim.settle(ids, steps)
-        self.stage[ids] = stage
+        self._done[ids] = np.arange(NUM_SCENARIOS) < stage
+        self.stage[ids] = self.reached[ids] = stage
         self.goal[ids] = NUM_SCENARIOS if skill is None else stage + 1
         self.out_of_order[ids] = False
         self.carried[ids] = False
 
     def update(self) -> None:
         """Take note of what has been done since the last call."""
-        done = np.stack(
+        holds = np.stack(
             [
                 PREDICATES[skill](self.sim, self._thresholds)
                 if self._can_show(skill)
                 else self._never()
                 for skill in SKILLS
-            ]
+            ],
+            axis=1,
         )
         if self.sim.has("vial"):
             self.carried |= self.sim.body_position("vial/vial")[:, 2] > CARRIED_HEIGHT
-        sims = np.arange(self.sim.num_sims)
-        stage = np.minimum(self.stage, NUM_SCENARIOS - 1)
-        current = done[stage, sims] & (self.carried | ~_CARRIES[stage])
-        advance = current & (self.stage < self.goal)
-        later = np.arange(NUM_SCENARIOS)[:, None] > self.stage
-        self.out_of_order |= (done & later).any(axis=0) & (self.stage < self.goal)
-        self.stage = self.stage + advance
-        self.carried &= ~advance
+        running = self.stage < self.goal
+        skills = np.arange(NUM_SCENARIOS)
+        later = skills > self.reached[:, None]
+        advance = holds & ~self._done & ~later & (self.carried[:, None] | ~_CARRIES)
+        self._done |= advance & running[:, None]
+        self.out_of_order |= (holds & later).any(axis=1) & running
+        self._next()
+        self.carried &= ~advance.any(axis=1)
+
+    def undo(self, ids: np.ndarray, skill: str) -> None:
+        """Somebody has undone `skill` in simulations `ids`: it is to be done again."""
+        self._done[ids, SKILLS.index(check_skill(skill))] = False
+        self._next()
+
+    def _next(self) -> None:
+        self.stage = np.where(self._done.all(axis=1), NUM_SCENARIOS, self._done.argmin(axis=1))
+        self.reached = np.maximum(self.reached, self.stage)
 
     def _never(self) -> np.ndarray:
         return np.zeros(self.sim.num_sims, dtype=bool)

@@ -9,7 +9,7 @@ from moe_robot_control.policies.spaces import SKILLS
 from moe_robot_control.share import share_path
 
 SEEDS = range(10)
-NOISE = {"position_bias": 0.002, "position_noise": 0.0015}
+NOISE = {"errors": ErrorModel(position_bias=0.002, position_noise=0.0015)}
 """About what the cameras leave of the truth [m]."""
 
 

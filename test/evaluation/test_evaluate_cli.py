@@ -66,8 +66,8 @@ def test_doing_nothing_times_out() -> None:
 
 
 def test_batch_size_does_not_matter() -> None:
-    together = run_in_simulation(teacher(), [7, 8], skill="push_button", position_bias=0.002)
-    alone = run_in_simulation(teacher(), [8], skill="push_button", position_bias=0.002)
+    together = run_in_simulation(teacher(), [7, 8], skill="push_button", errors=ErrorModel(position_bias=0.002))
+    alone = run_in_simulation(teacher(), [8], skill="push_button", errors=ErrorModel(position_bias=0.002))
     assert together[1] == alone[0]
 
 

@@ -94,7 +94,7 @@ def test_covered_vial_is_unknown_until_seen() -> None:
 
 
 def test_error_model_has_its_size() -> None:
-    env = BenchVectorEnv(64, scenario=5, position_bias=0.003, position_noise=0.001)
+    env = BenchVectorEnv(64, scenario=5, errors=ErrorModel(position_bias=0.003, position_noise=0.001))
     _, info = env.reset(seed=0)
     errors = info["scene"].positions - env.sim.object_positions()
     assert 0.0025 < errors.std() < 0.004
