@@ -31,6 +31,7 @@ from moe_robot_control.evaluation.report import (
 from moe_robot_control.policies.gating import MINIMUM_WEIGHT
 from moe_robot_control.policies.spaces import NUM_SCENARIOS, SKILLS, check_skill
 from moe_robot_control.share import share_path
+from moe_robot_control.world.observers import ErrorModel
 from moe_robot_control.world.tasks import check_scenario
 
 BATCH = 50

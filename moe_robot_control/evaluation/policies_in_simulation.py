@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,12 @@ import numpy as np
 
 from moe_robot_control.evaluation.outcome import Outcome
 from moe_robot_control.policies.gating import MINIMUM_WEIGHT, sparsify
-from moe_robot_control.policies.mixture import mix
-from moe_robot_control.policies.runtime import load_expert, load_gate
+from moe_robot_control.policies.runtime import (
+    load_expert,
+    load_gate,
+    load_mixture,
+    load_monolithic,
+)
 from moe_robot_control.policies.spaces import (
     DECISION_PERIOD,
     SKILLS,
@@ -20,12 +25,24 @@ from moe_robot_control.policies.spaces import (
     expert_observation,
     gate_observation,
 )
+from moe_robot_control.world.disturbances import KINDS
 from moe_robot_control.world.envs import BenchVectorEnv
 from moe_robot_control.world.tasks import first_stage
-from moe_robot_control.world.teachers import teach_stage
+from moe_robot_control.world.teachers import teach_stage, teach_weights
 
 Controller = Callable[[Scene, np.ndarray], np.ndarray]
 """From scenes (leading axis n) and the stages reached (n,) to actions (n, 4)."""
+
+
+@dataclass(frozen=True)
+class SimulatedOutcome(Outcome):
+    """How one episode in simulation went.
+
+    Attributes:
+        disturbance: what was done to it, out of `world.disturbances.KINDS`; empty if nothing.
+    """
+
+    disturbance: str = ""
 
 
 def teacher() -> Controller:
@@ -52,7 +69,10 @@ def expert(directory: str | Path, skill: str) -> Controller:
 
 
 def mixture(
-    directory: str | Path, top_k: int | None = None, minimum: float = MINIMUM_WEIGHT
+    directory: str | Path,
+    top_k: int | None = None,
+    minimum: float = MINIMUM_WEIGHT,
+    gate_directory: str | Path | None = None,
 ) -> Controller:
     """All exported experts mixed by the exported manipulation network, as in the graph.
 
@@ -60,21 +80,37 @@ def mixture(
         directory: of the ONNX files.
         top_k: largest weights that are kept; all by default.
         minimum: smaller weights become zero.
+        gate_directory: of the manipulation network, where it is elsewhere.
 
     Raises:
         PolicyLoadError: a file is unusable.
     """
-    gate = load_gate(directory)
-    experts = {skill: load_expert(skill, directory) for skill in SKILLS}
+    gate = load_gate(gate_directory or directory)
+    experts = load_mixture(directory)
 
     def control(scene: Scene, stage: np.ndarray) -> np.ndarray:
-        weights = sparsify(gate(gate_observation(scene)), top_k, minimum)
-        actions = np.full((*weights.shape, 4), np.nan)
-        for index, skill in enumerate(SKILLS):
-            awake = weights[:, index] > 0.0
-            if awake.any():
-                actions[awake, index] = experts[skill](expert_observation(scene, skill)[awake])
-        return mix(actions, weights)
+        observation = gate_observation(scene)
+        return experts(observation, sparsify(gate(observation), top_k, minimum))
+
+    return control
+
+
+def oracle(directory: str | Path) -> Controller:
+    """The exported experts under the scripted gate, which knows what is done: an upper bound."""
+    experts = load_mixture(directory)
+
+    def control(scene: Scene, stage: np.ndarray) -> np.ndarray:
+        return experts(gate_observation(scene), teach_weights(stage))
+
+    return control
+
+
+def monolithic(directory: str | Path) -> Controller:
+    """The rival without experts: one exported network for everything."""
+    policy = load_monolithic(directory)
+
+    def control(scene: Scene, stage: np.ndarray) -> np.ndarray:
+        return policy(gate_observation(scene))
 
     return control
 
@@ -85,7 +121,7 @@ def run_in_simulation(
     scenario: int | None = None,
     skill: str | None = None,
     **options: Any,
-) -> list[Outcome]:
+) -> list[SimulatedOutcome]:
     """Run one episode for each seed on the whole bench, all at once.
 
     Args:
@@ -107,7 +143,7 @@ def run_in_simulation(
     env = BenchVectorEnv(len(seeds), scenario=scenario, skill=skill, **(whole | options))
     _, info = env.reset(seed=list(seeds))
     running = np.ones(len(seeds), dtype=bool)
-    outcomes: list[Outcome | None] = [None] * len(seeds)
+    outcomes: list[SimulatedOutcome | None] = [None] * len(seeds)
     step = 0
     while running.any():
         actions = controller(info["scene"], info["stage"])
@@ -117,7 +153,8 @@ def run_in_simulation(
         for i in np.flatnonzero(running & (terminated | truncated)):
             success = bool(info["success"][i])
             ended = "failed" if terminated[i] else "timed_out"
-            outcomes[i] = Outcome(
+            kind = int(info["disturbed"][i])
+            outcomes[i] = SimulatedOutcome(
                 scenario=scenario,
                 skill=skill,
                 seed=int(seeds[i]),
@@ -126,6 +163,8 @@ def run_in_simulation(
                 time=step * DECISION_PERIOD,
                 stages_done=int(info["stage"][i]) - start,
                 stages_total=total,
+                disturbance=KINDS[kind] if kind >= 0 else "",
             )
         running &= ~(terminated | truncated)
+        env.stop(~running)
     return [outcome for outcome in outcomes if outcome is not None]

@@ -15,7 +15,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from moe_robot_control.demonstrations.episode import Episode
-from moe_robot_control.learning.networks import ExpertNetwork, GateNetwork
+from moe_robot_control.learning.networks import ExpertNetwork, GateNetwork, MonolithicNetwork
 from moe_robot_control.learning.settings import TrainingError, load_settings
 from moe_robot_control.policies.spaces import (
     MAX_GRIPPER_WIDTH,
@@ -25,7 +25,7 @@ from moe_robot_control.policies.spaces import (
 )
 from moe_robot_control.share import share_path
 
-NetworkT = TypeVar("NetworkT", ExpertNetwork, GateNetwork)
+NetworkT = TypeVar("NetworkT", ExpertNetwork, GateNetwork, MonolithicNetwork)
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ class BcConfig:
     position_noise: float
     velocity_beta: float
     gripper_weight: float
+    label_smoothing: float
     average_decay: float
     checkpoint_every: int
 
@@ -67,27 +68,63 @@ def train_expert(
     """
     observations = [expert_observation(episode.scene, skill) for episode in episodes]
     labels = [episode.actions for episode in episodes]
-
-    def loss(network: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-        velocity, opening = network.logits(x)
-        motion = nn.functional.smooth_l1_loss(
-            velocity, y[:, :3] / MAX_SPEED, beta=config.velocity_beta
-        )
-        target = y[:, 3] / MAX_GRIPPER_WIDTH
-        grip = nn.functional.binary_cross_entropy_with_logits(opening, target)
-        return motion + config.gripper_weight * grip
-
-    def metrics(network: nn.Module, x: Tensor, y: Tensor) -> dict[str, float]:
-        answer = network(x)
-        half = MAX_GRIPPER_WIDTH / 2
-        return {
-            "velocity_rmse": float((answer[:, :3] - y[:, :3]).square().mean().sqrt()),
-            "gripper_accuracy": float(((answer[:, 3] > half) == (y[:, 3] > half)).float().mean()),
-        }
-
     torch.manual_seed(seed)
     network = ExpertNetwork(skill, config.width, config.depth)
-    return _fit(network, observations, labels, loss, metrics, config, seed, checkpoint, skill)
+    return _fit(
+        network, observations, labels, action_loss, _action_metrics, config, seed, checkpoint, skill
+    )
+
+
+def train_monolithic(
+    episodes: Sequence[Episode],
+    width: int,
+    config: BcConfig,
+    seed: int = 0,
+    checkpoint: Path | None = None,
+) -> tuple[MonolithicNetwork, dict[str, float]]:
+    """Clone `actions` of all skills from the whole scene: one network without experts."""
+    observations = [gate_observation(episode.scene) for episode in episodes]
+    labels = [episode.actions for episode in episodes]
+    torch.manual_seed(seed)
+    network = MonolithicNetwork(width, config.depth)
+    return _fit(
+        network,
+        observations,
+        labels,
+        action_loss,
+        _action_metrics,
+        config,
+        seed,
+        checkpoint,
+        "monolithic",
+    )
+
+
+def action_loss(network: nn.Module, x: Tensor, y: Tensor, config: BcConfig) -> Tensor:
+    """Smooth L1 of the velocities (n, 3) and cross-entropy of the gripper; y has shape (n, 4)."""
+    velocity, opening = network.logits(x)
+    motion = nn.functional.smooth_l1_loss(velocity, y[:, :3] / MAX_SPEED, beta=config.velocity_beta)
+    target = y[:, 3] / MAX_GRIPPER_WIDTH
+    grip = nn.functional.binary_cross_entropy_with_logits(opening, target)
+    return motion + config.gripper_weight * grip
+
+
+def weights_loss(network: nn.Module, x: Tensor, y: Tensor, config: BcConfig) -> Tensor:
+    """Cross-entropy with the demonstrated weights, y of shape (n, 7)."""
+    return nn.functional.cross_entropy(network.logits(x), y, label_smoothing=config.label_smoothing)
+
+
+def _action_metrics(network: nn.Module, x: Tensor, y: Tensor) -> dict[str, float]:
+    answer = network(x)
+    half = MAX_GRIPPER_WIDTH / 2
+    return {
+        "velocity_rmse": float((answer[:, :3] - y[:, :3]).square().mean().sqrt()),
+        "gripper_accuracy": float(((answer[:, 3] > half) == (y[:, 3] > half)).float().mean()),
+    }
+
+
+def _weights_metrics(network: nn.Module, x: Tensor, y: Tensor) -> dict[str, float]:
+    return {"accuracy": float((network(x).argmax(1) == y.argmax(1)).float().mean())}
 
 
 def train_gate(
@@ -100,22 +137,26 @@ def train_gate(
     observations = [gate_observation(episode.scene) for episode in episodes]
     labels = [episode.weights for episode in episodes]
 
-    def loss(network: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-        return nn.functional.cross_entropy(network.logits(x), y)
-
-    def metrics(network: nn.Module, x: Tensor, y: Tensor) -> dict[str, float]:
-        return {"accuracy": float((network(x).argmax(1) == y.argmax(1)).float().mean())}
-
     torch.manual_seed(seed)
     network = GateNetwork(config.width)
-    return _fit(network, observations, labels, loss, metrics, config, seed, checkpoint, "gate")
+    return _fit(
+        network,
+        observations,
+        labels,
+        weights_loss,
+        _weights_metrics,
+        config,
+        seed,
+        checkpoint,
+        "gate",
+    )
 
 
 def _fit(
     network: NetworkT,
     observations: list[np.ndarray],
     labels: list[np.ndarray],
-    loss_of: Callable[[nn.Module, Tensor, Tensor], Tensor],
+    loss_of: Callable[[nn.Module, Tensor, Tensor, BcConfig], Tensor],
     metrics_of: Callable[[nn.Module, Tensor, Tensor], dict[str, float]],
     config: BcConfig,
     seed: int,
@@ -151,8 +192,8 @@ def _fit(
     )
     for iteration in bar:
         pick = torch.randint(len(x), (config.batch,), generator=generator)
-        batch = _augment(x[pick], config.position_noise, generator)
-        loss = loss_of(network, batch, y[pick])
+        batch = perturb_positions(x[pick], config.position_noise, generator)
+        loss = loss_of(network, batch, y[pick], config)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -173,8 +214,8 @@ def _fit(
     return network, metrics
 
 
-def _augment(x: Tensor, noise: float, generator: torch.Generator) -> Tensor:
-    """Errors on the positions of known objects."""
+def perturb_positions(x: Tensor, noise: float | Tensor, generator: torch.Generator) -> Tensor:
+    """Observations with errors on the positions of known objects; `noise` is their size [m]."""
     x = x.clone()
     objects = x[:, 4:].unflatten(1, (-1, 4))
     error = torch.randn(objects[..., :3].shape, generator=generator) * noise

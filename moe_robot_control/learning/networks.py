@@ -60,25 +60,15 @@ def mlp(inputs: int, outputs: int, width: int, depth: int) -> nn.Sequential:
     return nn.Sequential(*layers, nn.Linear(inputs, outputs))
 
 
-class ExpertNetwork(nn.Module):
-    """Observation of one skill, (n, 4 + 4k), to action, (n, 4), in physical units."""
+class ActionNetwork(nn.Module):
+    """Observations to actions, (n, 4), in physical units; subclasses say which features count."""
 
-    def __init__(self, skill: str, width: int = 128, depth: int = 3) -> None:
-        super().__init__()
-        self.num_objects = len(SKILL_OBJECTS[skill])
-        self.num_inputs = 4 + 4 * self.num_objects
-        size = self.features(torch.zeros(1, self.num_inputs)).shape[1]
-        self.layers = mlp(size, 4, width, depth)
+    num_inputs: int
+    layers: nn.Sequential
 
     def features(self, observation: Tensor) -> Tensor:
         """The network's own view of an observation."""
-        tip, gripper, positions, known = _split(observation)
-        features = [*_gripper(gripper), tip[:, 2:] / 0.3]
-        for k in range(self.num_objects):
-            features += _scaled(positions[:, k] - tip, known[:, k])
-        if self.num_objects == 2:
-            features += _scaled(positions[:, 1] - positions[:, 0], known[:, 0] * known[:, 1])
-        return torch.cat(features, dim=1)
+        raise NotImplementedError
 
     def logits(self, observation: Tensor) -> tuple[Tensor, Tensor]:
         """Velocity as a share of full speed (n, 3) and the gripper's opening logit (n,)."""
@@ -89,6 +79,42 @@ class ExpertNetwork(nn.Module):
         velocity, opening = self.logits(observation)
         gripper = torch.sigmoid(opening)[:, None] * MAX_GRIPPER_WIDTH
         return torch.cat([velocity * MAX_SPEED, gripper], dim=1)
+
+
+class ExpertNetwork(ActionNetwork):
+    """Observation of one skill, (n, 4 + 4k), to action, (n, 4)."""
+
+    def __init__(self, skill: str, width: int = 128, depth: int = 3) -> None:
+        super().__init__()
+        self.num_objects = len(SKILL_OBJECTS[skill])
+        self.num_inputs = 4 + 4 * self.num_objects
+        size = self.features(torch.zeros(1, self.num_inputs)).shape[1]
+        self.layers = mlp(size, 4, width, depth)
+
+    def features(self, observation: Tensor) -> Tensor:
+        tip, gripper, positions, known = _split(observation)
+        features = [*_gripper(gripper), tip[:, 2:] / 0.3]
+        for k in range(self.num_objects):
+            features += _scaled(positions[:, k] - tip, known[:, k])
+        if self.num_objects == 2:
+            features += _scaled(positions[:, 1] - positions[:, 0], known[:, 0] * known[:, 1])
+        return torch.cat(features, dim=1)
+
+
+def scene_features(observation: Tensor) -> Tensor:
+    """What tells the state of the job: pairs of objects, heights, and the gripper."""
+    tip, gripper, positions, known = _split(observation)
+    features = _gripper(gripper)
+    vial = OBJECTS.index("vial")
+    features += _scaled(positions[:, vial] - tip, known[:, vial])
+    for first, second in GATE_PAIRS:
+        i, j = OBJECTS.index(first), OBJECTS.index(second)
+        features += _scaled(positions[:, i] - positions[:, j], known[:, i] * known[:, j])
+    button = OBJECTS.index("button")
+    height = positions[:, button, 2:] - 0.048
+    features += [known[:, button] * torch.tanh(height / scale) for scale in (0.03, 0.01)]
+    features.append(known[:, vial])
+    return torch.cat(features, dim=1)
 
 
 class GateNetwork(nn.Module):
@@ -102,19 +128,8 @@ class GateNetwork(nn.Module):
         self.layers = mlp(size, len(SKILLS), width, depth)
 
     def features(self, observation: Tensor) -> Tensor:
-        """What tells the state of the job: pairs of objects, heights, and the gripper."""
-        tip, gripper, positions, known = _split(observation)
-        features = _gripper(gripper)
-        vial = OBJECTS.index("vial")
-        features += _scaled(positions[:, vial] - tip, known[:, vial])
-        for first, second in GATE_PAIRS:
-            i, j = OBJECTS.index(first), OBJECTS.index(second)
-            features += _scaled(positions[:, i] - positions[:, j], known[:, i] * known[:, j])
-        button = OBJECTS.index("button")
-        height = positions[:, button, 2:] - 0.048
-        features += [known[:, button] * torch.tanh(height / scale) for scale in (0.03, 0.01)]
-        features.append(known[:, vial])
-        return torch.cat(features, dim=1)
+        """See `scene_features`."""
+        return scene_features(observation)
 
     def logits(self, observation: Tensor) -> Tensor:
         """Weights before the softmax. Shape (n, 7)."""
@@ -122,3 +137,27 @@ class GateNetwork(nn.Module):
 
     def forward(self, observation: Tensor) -> Tensor:
         return torch.softmax(self.logits(observation), dim=1)
+
+
+class MonolithicNetwork(ActionNetwork):
+    """Observation of the whole scene, (n, 48), to action, (n, 4): all skills in one network."""
+
+    num_inputs = 4 + 4 * len(OBJECTS)
+
+    def __init__(self, width: int, depth: int = 3) -> None:
+        super().__init__()
+        size = self.features(torch.zeros(1, self.num_inputs)).shape[1]
+        self.layers = mlp(size, 4, width, depth)
+
+    def features(self, observation: Tensor) -> Tensor:
+        """All that the experts and the manipulation network see."""
+        tip, _, positions, known = _split(observation)
+        features = [scene_features(observation), tip[:, 2:] / 0.3]
+        for k in range(len(OBJECTS)):
+            features += _scaled(positions[:, k] - tip, known[:, k])
+        return torch.cat(features, dim=1)
+
+
+def num_parameters(network: nn.Module) -> int:
+    """How many numbers a network learns."""
+    return sum(parameter.numel() for parameter in network.parameters())

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 
 from moe_robot_control.errors import MoeRobotControlError
+from moe_robot_control.policies.moe import SparseMixture
 from moe_robot_control.policies.spaces import (
     ACTION_SIZE,
     GATE_OBSERVATION_SIZE,
     SKILLS,
     check_skill,
+    expert_columns,
     expert_observation_size,
 )
 
 GATE_NAME = "manipulation_network"
+MONOLITHIC_NAME = "monolithic"
 
 
 class PolicyLoadError(MoeRobotControlError):
@@ -100,3 +104,23 @@ def load_gate(directory: str | Path) -> OnnxPolicy:
     """The manipulation network in `directory`: observation -> weights (7)."""
     path = Path(directory) / f"{GATE_NAME}.onnx"
     return OnnxPolicy(path, GATE_OBSERVATION_SIZE, len(SKILLS))
+
+
+def load_monolithic(directory: str | Path) -> OnnxPolicy:
+    """The rival without experts in `directory`: observation of the whole scene -> action (4)."""
+    path = Path(directory) / f"{MONOLITHIC_NAME}.onnx"
+    return OnnxPolicy(path, GATE_OBSERVATION_SIZE, ACTION_SIZE)
+
+
+def load_mixture(directory: str | Path) -> SparseMixture:
+    """All experts in `directory`: observations of the whole scene and weights -> actions.
+
+    Raises:
+        PolicyLoadError: a file is unusable.
+    """
+
+    def expert(skill: str) -> Callable[[np.ndarray], np.ndarray]:
+        policy, columns = load_expert(skill, directory), expert_columns(skill)
+        return lambda observation: policy(observation[:, columns])
+
+    return SparseMixture([expert(skill) for skill in SKILLS])

@@ -123,6 +123,12 @@ def gate_observation(scene: Scene) -> np.ndarray:
     return _observation(scene, OBJECTS)
 
 
+def expert_columns(skill: str) -> list[int]:
+    """Where the observation of the expert for `skill` is within `gate_observation`."""
+    firsts = [observation_size(OBJECTS.index(name)) for name in SKILL_OBJECTS[check_skill(skill)]]
+    return [0, 1, 2, 3, *(first + i for first in firsts for i in range(4))]
+
+
 def _observation(scene: Scene, objects: Sequence[str]) -> np.ndarray:
     ids = [OBJECTS.index(name) for name in objects]
     known = np.asarray(scene.known, dtype=np.float64)[..., ids, None]

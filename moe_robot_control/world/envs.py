@@ -65,7 +65,7 @@ class BenchVectorEnv(VectorEnv):
     def __init__(
         self,
         num_envs: int = 1,
-        scenario: int | None = None,
+        scenario: int | Sequence[int] | None = None,
         skill: str | None = None,
         reward: str = "dense",
         errors: ErrorModel | None = None,
@@ -82,7 +82,7 @@ class BenchVectorEnv(VectorEnv):
 
         Args:
             num_envs: number of simulations n.
-            scenario: 1 to 7 for the whole bench, or
+            scenario: 1 to 7 for the whole bench, several of which each episode draws one, or
             skill: one of `SKILLS`, in a scene with that skill's parts only.
             reward: `dense` (progress made in the step, about 1 for each skill, and
                 `SUCCESS_REWARD` at success) or `sparse` (1 at success).
@@ -104,11 +104,13 @@ class BenchVectorEnv(VectorEnv):
             raise TaskError("give either a scenario or a skill")
         if reward not in ("dense", "sparse"):
             raise ValueError(f"reward must be 'dense' or 'sparse', not {reward!r}")
-        self.scenario = None if scenario is None else check_scenario(scenario)
+        several = scenario if isinstance(scenario, Sequence) else (scenario,)
+        self.scenarios = () if scenario is None else tuple(map(check_scenario, several))
         self.skill = None if skill is None else check_skill(skill)
         self.reward = reward
-        skills = 1 if scenario is None else scenario
-        self.max_steps = STEPS_PER_SKILL * skills if max_steps is None else max_steps
+        longest = STEPS_PER_SKILL * max(self.scenarios, default=1)
+        self.max_steps = longest if max_steps is None else max_steps
+        self._fixed_length = max_steps is not None
         parts = ALL_PARTS if skill is None or whole_bench else SKILL_PARTS[skill]
         self.sim = BenchSimulation(num_envs, parts, num_threads=num_threads)
         self.task = BenchTask(self.sim, thresholds)
@@ -124,7 +126,9 @@ class BenchVectorEnv(VectorEnv):
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._seeds = np.random.default_rng()
         self._steps = np.zeros(num_envs, dtype=int)
+        self._limits = np.zeros(num_envs, dtype=int)
         self._finished = np.zeros(num_envs, dtype=bool)
+        self._stopped = np.zeros(num_envs, dtype=bool)
         self._potential = np.zeros(num_envs)
         self.scene: Scene | None = None
 
@@ -142,6 +146,7 @@ class BenchVectorEnv(VectorEnv):
         else:
             seeds = np.arange(self.num_envs) + seed if np.isscalar(seed) else np.asarray(seed)
             self._seeds = np.random.default_rng([int(value) for value in np.ravel(seeds)])
+        self._stopped[:] = False
         self._begin(np.arange(self.num_envs), seeds)
         if self.reward == "dense":
             self._potential = potential(self.sim, self.task.stage, self.task.goal)
@@ -154,13 +159,14 @@ class BenchVectorEnv(VectorEnv):
         actions = np.asarray(actions, dtype=np.float64)
         if actions.shape != (self.num_envs, ACTION_SIZE):
             raise ValueError(f"actions have shape {actions.shape}, not {(self.num_envs, 4)}")
-        restarted = self._finished.copy()
+        restarted = self._finished & ~self._stopped
+        moving = np.flatnonzero(~self._stopped) if self._stopped.any() else None
         self.disturbances.update()
         slipping = self.disturbances.slipping
         for _ in range(TICKS):
             velocities, width = self.commander.step(self.sim.joint_positions, actions)
             width = np.where(slipping, MAX_GRIPPER_WIDTH, width)
-            self.sim.tick(velocities, width)
+            self.sim.tick(velocities, width, moving)
         self.task.update()
         self._steps += 1
         if restarted.any():
@@ -168,7 +174,7 @@ class BenchVectorEnv(VectorEnv):
             self._begin(ids, self._seeds.integers(2**31, size=len(ids)))
         success = self.task.success & ~restarted
         terminated = success | (self.task.out_of_order & ~restarted)
-        truncated = (self._steps >= self.max_steps) & ~terminated & ~restarted
+        truncated = (self._steps >= self._limits) & ~terminated & ~restarted
         rewards = success.astype(np.float64)
         if self.reward == "dense":
             reached = potential(self.sim, self.task.stage, self.task.goal)
@@ -177,13 +183,32 @@ class BenchVectorEnv(VectorEnv):
         self._finished = terminated | truncated
         return self._observe(), rewards, terminated, truncated, self._info()
 
+    def stop(self, which: np.ndarray) -> None:
+        """Let environments rest until all are reset; `which` has shape (n,), bool.
+
+        They cost no time; what `step` says of them means nothing.
+        """
+        self._stopped |= which
+
     def _begin(self, ids: np.ndarray, seeds: np.ndarray) -> None:
-        self.task.reset(seeds, self.scenario, self.skill, ids, self._tip_box)
+        for scenario, some in self._drawn(seeds):
+            self.task.reset(seeds[some], scenario, self.skill, ids[some], self._tip_box)
+        skills = self.task.goal[ids] - self.task.stage[ids]
+        own = STEPS_PER_SKILL * skills
+        self._limits[ids] = self.max_steps if self._fixed_length else own
         self.disturbances.reset(ids, [np.random.default_rng([int(s), 41]) for s in seeds])
         self.commander.reset(ids, self.sim.gripper_width[ids] > 0.04)
         self.observer.reset(ids, [np.random.default_rng([int(seed), 99]) for seed in seeds])
         self._steps[ids] = 0
         self._finished[ids] = False
+
+    def _drawn(self, seeds: np.ndarray) -> list[tuple[int | None, np.ndarray]]:
+        """The scenarios of new episodes, and which of them have each."""
+        if len(self.scenarios) < 2:
+            return [(self.scenarios[0] if self.scenarios else None, np.arange(len(seeds)))]
+        count = len(self.scenarios)
+        drawn = np.array([np.random.default_rng([int(s), 17]).integers(count) for s in seeds])
+        return [(self.scenarios[i], np.flatnonzero(drawn == i)) for i in np.unique(drawn)]
 
     def _observe(self) -> np.ndarray:
         self.scene = self.observer.observe()

@@ -182,16 +182,22 @@ class BenchSimulation:
         """Bring positions in line with a state written from outside."""
         self.batch.forward(ids)
 
-    def tick(self, joint_velocities: np.ndarray, gripper_width: np.ndarray) -> None:
+    def tick(
+        self,
+        joint_velocities: np.ndarray,
+        gripper_width: np.ndarray,
+        ids: np.ndarray | None = None,
+    ) -> None:
         """Advance by `CONTROL_PERIOD`.
 
         Args:
             joint_velocities: command [rad/s]. Shape (n, 7).
             gripper_width: commanded opening [m]. Shape (n,).
+            ids: simulations that advance; all by default. Shape (k,).
         """
         self._ctrl[:, self._arm_ctrl] = joint_velocities
         self._ctrl[:, self._gripper_ctrl] = gripper_width
-        self.batch.step(nstep=self.substeps, stage=mujoco.mjtStage.mjSTAGE_POS.value)
+        self.batch.step(ids, nstep=self.substeps, stage=mujoco.mjtStage.mjSTAGE_POS.value)
 
     def data(self, index: int = 0) -> mujoco.MjData:
         """One simulation as MjData, for rendering."""

@@ -7,6 +7,7 @@ import pytest
 from moe_robot_control.evaluation.policies_in_simulation import expert, mixture, run_in_simulation
 from moe_robot_control.policies.spaces import SKILLS
 from moe_robot_control.share import share_path
+from moe_robot_control.world.observers import ErrorModel
 
 SEEDS = range(10)
 NOISE = {"errors": ErrorModel(position_bias=0.002, position_noise=0.0015)}

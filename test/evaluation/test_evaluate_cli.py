@@ -9,6 +9,7 @@ from moe_robot_control.evaluation.outcome import Outcome
 from moe_robot_control.evaluation.policies_in_simulation import run_in_simulation, teacher
 from moe_robot_control.evaluation.report import summarise, wilson, write_page
 from moe_robot_control.policies.spaces import Scene
+from moe_robot_control.world.observers import ErrorModel
 
 
 def test_teacher_presses_the_button(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -66,8 +67,12 @@ def test_doing_nothing_times_out() -> None:
 
 
 def test_batch_size_does_not_matter() -> None:
-    together = run_in_simulation(teacher(), [7, 8], skill="push_button", errors=ErrorModel(position_bias=0.002))
-    alone = run_in_simulation(teacher(), [8], skill="push_button", errors=ErrorModel(position_bias=0.002))
+    together = run_in_simulation(
+        teacher(), [7, 8], skill="push_button", errors=ErrorModel(position_bias=0.002)
+    )
+    alone = run_in_simulation(
+        teacher(), [8], skill="push_button", errors=ErrorModel(position_bias=0.002)
+    )
     assert together[1] == alone[0]
 
 

@@ -8,6 +8,7 @@ from gymnasium.utils.env_checker import check_env
 import moe_robot_control.world  # noqa: F401  registers the environments
 from moe_robot_control.policies.spaces import ACTION_HIGH, OBJECTS, SKILLS
 from moe_robot_control.world.envs import BENCH_ID, BenchVectorEnv, skill_id
+from moe_robot_control.world.observers import ErrorModel
 from moe_robot_control.world.rewards import SUCCESS_REWARD
 from moe_robot_control.world.tasks import TaskError
 from moe_robot_control.world.teachers import teach
@@ -94,7 +95,9 @@ def test_covered_vial_is_unknown_until_seen() -> None:
 
 
 def test_error_model_has_its_size() -> None:
-    env = BenchVectorEnv(64, scenario=5, errors=ErrorModel(position_bias=0.003, position_noise=0.001))
+    env = BenchVectorEnv(
+        64, scenario=5, errors=ErrorModel(position_bias=0.003, position_noise=0.001)
+    )
     _, info = env.reset(seed=0)
     errors = info["scene"].positions - env.sim.object_positions()
     assert 0.0025 < errors.std() < 0.004
