@@ -46,19 +46,29 @@ def write_manifest(
         data_sha256: hash of what it was trained on.
         metrics: figures measured by the training.
     """
+    run = describe_run(command)
     entries = {
-        "command": command,
+        "command": run.pop("command"),
         "seed": seed,
-        "commit": _commit(Path(__file__).parent),
+        "commit": run.pop("commit"),
         "data_sha256": data_sha256,
         "onnx_sha256": sha256_of(model_path),
         "metrics": metrics,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": {"python": platform.python_version(), **_versions()},
+        **run,
     }
     path = manifest_path(model_path)
     path.write_text(json.dumps(entries, indent=2) + "\n")
     return path
+
+
+def describe_run(command: str) -> dict[str, Any]:
+    """Command line, commit, time and versions: what made a file of results."""
+    return {
+        "command": command,
+        "commit": _commit(Path(__file__).parent),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": {"python": platform.python_version(), **_versions()},
+    }
 
 
 def read_manifest(model_path: str | Path) -> dict[str, Any]:

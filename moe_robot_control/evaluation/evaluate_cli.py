@@ -12,7 +12,7 @@ from rich.console import Console
 from tqdm import tqdm
 
 from moe_robot_control.errors import MoeRobotControlError
-from moe_robot_control.evaluation import perception_accuracy
+from moe_robot_control.evaluation import perception_accuracy, roman_cli
 from moe_robot_control.evaluation.outcome import Outcome
 from moe_robot_control.evaluation.policies_in_simulation import (
     Controller,
@@ -69,6 +69,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--position-noise", type=float, default=0.0, help="simulation: error of every look [m]"
     )
     kinds = parser.add_subparsers(dest="kind", metavar="KIND")
+    roman = kinds.add_parser("roman", help="noise, disturbances, rivals and ablations")
+    roman_cli.add_arguments(roman)
     perception = kinds.add_parser("perception", help="position errors on held-out renders")
     perception_accuracy.add_arguments(perception)
 
@@ -81,6 +83,8 @@ def run(args: argparse.Namespace) -> int:
     """
     if args.kind == "perception":
         return perception_accuracy.run(args)
+    if args.kind == "roman":
+        return roman_cli.run(args)
     _check(args)
     skills = [check_skill(skill) for skill in args.skill or []]
     scenarios = [check_scenario(scenario) for scenario in args.scenario or []]

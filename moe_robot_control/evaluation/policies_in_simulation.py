@@ -161,7 +161,7 @@ def run_in_simulation(
                 state="succeeded" if success else ended,
                 success=success,
                 time=step * DECISION_PERIOD,
-                stages_done=int(info["stage"][i]) - start,
+                stages_done=max(0, int(info["stage"][i]) - start),
                 stages_total=total,
                 disturbance=KINDS[kind] if kind >= 0 else "",
             )

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from moe_robot_control.demonstrations.episode import Episode
 from moe_robot_control.learning.networks import ExpertNetwork, GateNetwork, MonolithicNetwork
 from moe_robot_control.learning.settings import TrainingError, load_settings
+from moe_robot_control.learning.sparse_gate import SparseGateNetwork, importance_loss, load_loss
 from moe_robot_control.policies.spaces import (
     MAX_GRIPPER_WIDTH,
     MAX_SPEED,
@@ -42,6 +43,7 @@ class BcConfig:
     velocity_beta: float
     gripper_weight: float
     label_smoothing: float
+    balance_weight: float
     average_decay: float
     checkpoint_every: int
 
@@ -132,24 +134,33 @@ def train_gate(
     config: BcConfig,
     seed: int = 0,
     checkpoint: Path | None = None,
+    noisy_top_k: int | None = None,
 ) -> tuple[GateNetwork, dict[str, float]]:
-    """Clone `weights` from the observation of the whole scene by cross-entropy."""
+    """Clone `weights` from the observation of the whole scene by cross-entropy.
+
+    Args:
+        episodes, config, seed, checkpoint: as of `train_expert`.
+        noisy_top_k: build the sparsely-gated network with so many experts awake, and balance
+            them (`learning.sparse_gate`).
+    """
     observations = [gate_observation(episode.scene) for episode in episodes]
     labels = [episode.weights for episode in episodes]
-
     torch.manual_seed(seed)
-    network = GateNetwork(config.width)
+    loss = weights_loss
+    if noisy_top_k is None:
+        network = GateNetwork(config.width)
+    else:
+        network = SparseGateNetwork(config.width, k=noisy_top_k)
+        loss = _balanced_weights_loss
     return _fit(
-        network,
-        observations,
-        labels,
-        weights_loss,
-        _weights_metrics,
-        config,
-        seed,
-        checkpoint,
-        "gate",
+        network, observations, labels, loss, _weights_metrics, config, seed, checkpoint, "gate"
     )
+
+
+def _balanced_weights_loss(network: nn.Module, x: Tensor, y: Tensor, config: BcConfig) -> Tensor:
+    gating = network.gate(x)
+    balance = importance_loss(gating.weights) + load_loss(gating.load)
+    return weights_loss(network, x, y, config) + config.balance_weight * balance
 
 
 def _fit(

@@ -42,7 +42,8 @@ def _split(observation: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 def _scaled(vector: Tensor, known: Tensor) -> list[Tensor]:
     """Raw and saturating features of relative vectors (n, 3); zero where unknown (n, 1)."""
     flat = (vector[:, :2].square().sum(1, keepdim=True) + 1e-8).sqrt()
-    features = [vector / 0.3, torch.tanh(flat / 0.02), torch.tanh(flat / 0.1)]
+    # what has fallen off the bench must not drown the rest
+    features = [(vector / 0.3).clamp(-4.0, 4.0), torch.tanh(flat / 0.02), torch.tanh(flat / 0.1)]
     features += [torch.tanh(vector / scale) for scale in SCALES]
     return [known * feature for feature in features]
 
@@ -121,6 +122,8 @@ class GateNetwork(nn.Module):
     """Observation of the whole scene, (n, 48), to softmax weights of the experts, (n, 7)."""
 
     num_inputs = 4 + 4 * len(OBJECTS)
+    temperature = 0.2
+    """Sharpens the odds that were learned: experts blend only where these are close."""
 
     def __init__(self, width: int = 128, depth: int = 2) -> None:
         super().__init__()
@@ -132,11 +135,11 @@ class GateNetwork(nn.Module):
         return scene_features(observation)
 
     def logits(self, observation: Tensor) -> Tensor:
-        """Weights before the softmax. Shape (n, 7)."""
+        """Log odds of the experts, but for a constant. Shape (n, 7)."""
         return self.layers(self.features(observation))
 
     def forward(self, observation: Tensor) -> Tensor:
-        return torch.softmax(self.logits(observation), dim=1)
+        return torch.softmax(self.logits(observation) / self.temperature, dim=1)
 
 
 class MonolithicNetwork(ActionNetwork):

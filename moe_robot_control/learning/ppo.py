@@ -1,4 +1,4 @@
-"""Proximal policy optimisation (Schulman et al. 2017) for Gaussian policies.
+"""Proximal policy optimisation (Schulman et al. 2017) for Gaussian and categorical policies.
 
 The losses are functions of tensors; `PpoLearner.update` joins them over one rollout.
 """
@@ -34,6 +34,7 @@ class PpoConfig:
     entropy_weight: float
     max_gradient_norm: float
     initial_std: float
+    exploration: float
     warmup_rollouts: int
 
 
@@ -108,8 +109,40 @@ def gaussian_log_prob(actions: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
     return -(0.5 * square + log_std + 0.5 * math.log(2.0 * math.pi)).sum(-1)
 
 
-class GaussianActorCritic(nn.Module):
-    """A policy network with Gaussian exploration about its answer, and a value network."""
+class ActorCritic(nn.Module):
+    """A policy network, a distribution of actions about its answer, and a value network."""
+
+    def __init__(self, policy: nn.Module, width: int = 128) -> None:
+        """Wrap a policy with `num_inputs` and `features`, which the value network shares."""
+        super().__init__()
+        self.policy = policy
+        size = policy.features(torch.zeros(1, policy.num_inputs)).shape[1]
+        self.critic = mlp(size, 1, width, 2)
+
+    def value(self, observations: Tensor) -> Tensor:
+        """Expected discounted return. (..., d) -> (...)."""
+        flat = observations.reshape(-1, observations.shape[-1])
+        return self.critic(self.policy.features(flat)).reshape(observations.shape[:-1])
+
+    def best(self, observations: Tensor) -> Tensor:
+        """The action without exploration, as deployed. (n, d) -> (n, a)."""
+        raise NotImplementedError
+
+    def sample(self, observations: Tensor, generator: torch.Generator) -> Tensor:
+        """A drawn action. (n, d) -> (n, a)."""
+        raise NotImplementedError
+
+    def log_prob(self, observations: Tensor, actions: Tensor) -> Tensor:
+        """Log probability or density of actions. (n, d), (n, a) -> (n,)."""
+        raise NotImplementedError
+
+    def entropy(self, observations: Tensor) -> Tensor:
+        """Mean entropy, but for a constant. A scalar."""
+        raise NotImplementedError
+
+
+class GaussianActorCritic(ActorCritic):
+    """Gaussian exploration of the same size everywhere about the network's answer."""
 
     def __init__(
         self,
@@ -117,51 +150,69 @@ class GaussianActorCritic(nn.Module):
         mean_of: Callable[[Tensor], Tensor],
         num_actions: int,
         initial_std: float,
-        width: int = 128,
     ) -> None:
-        """Wrap a policy.
-
-        Args:
-            policy: with `num_inputs` and `features`, which the value network shares.
-            mean_of: the mean action of observations, (n, d) -> (n, a).
-            num_actions: a.
-            initial_std: of the exploration on each axis.
-            width: hidden units of the value network.
-        """
-        super().__init__()
-        self.policy = policy
+        """Explore around `mean_of`, (n, d) -> (n, a), where a is `num_actions`."""
+        super().__init__(policy)
         self._mean_of = mean_of
         self.log_std = nn.Parameter(torch.full((num_actions,), math.log(initial_std)))
-        size = policy.features(torch.zeros(1, policy.num_inputs)).shape[1]
-        self.critic = mlp(size, 1, width, 2)
 
-    def mean(self, observations: Tensor) -> Tensor:
-        """Mean actions. Shape (n, a)."""
+    def best(self, observations: Tensor) -> Tensor:
         return self._mean_of(observations)
 
-    def value(self, observations: Tensor) -> Tensor:
-        """Expected discounted return. (..., d) -> (...)."""
-        flat = observations.reshape(-1, observations.shape[-1])
-        return self.critic(self.policy.features(flat)).reshape(observations.shape[:-1])
-
-    def std(self) -> Tensor:
-        """Standard deviation of the exploration. Shape (a,)."""
-        return self.log_std.clamp(min=MIN_LOG_STD).exp()
+    def sample(self, observations: Tensor, generator: torch.Generator) -> Tensor:
+        mean = self._mean_of(observations)
+        return mean + self._log_std().exp() * torch.randn(mean.shape, generator=generator)
 
     def log_prob(self, observations: Tensor, actions: Tensor) -> Tensor:
-        """Log density of actions. Shape (n,)."""
-        return gaussian_log_prob(
-            actions, self.mean(observations), self.log_std.clamp(min=MIN_LOG_STD)
-        )
+        return gaussian_log_prob(actions, self._mean_of(observations), self._log_std())
+
+    def entropy(self, observations: Tensor) -> Tensor:
+        return self._log_std().sum()
+
+    def _log_std(self) -> Tensor:
+        return self.log_std.clamp(min=MIN_LOG_STD)
+
+
+class CategoricalActorCritic(ActorCritic):
+    """A gate that draws one of its choices; the sharpened odds are what is deployed.
+
+    A share of the draws is uniform, so that choices of hardly any odds are tried too.
+    """
+
+    def __init__(self, policy: nn.Module, exploration: float) -> None:
+        """Draw by the logits of `policy`, (n, d) -> (n, a); `exploration` is uniform's share."""
+        super().__init__(policy)
+        self._exploration = exploration
+
+    def best(self, observations: Tensor) -> Tensor:
+        return self.policy(observations)
+
+    def sample(self, observations: Tensor, generator: torch.Generator) -> Tensor:
+        odds = self._odds(observations)
+        drawn = torch.multinomial(odds, 1, generator=generator)
+        return torch.zeros_like(odds).scatter(1, drawn, 1.0)
+
+    def log_prob(self, observations: Tensor, actions: Tensor) -> Tensor:
+        return (self._odds(observations) * actions).sum(1).log()
+
+    def entropy(self, observations: Tensor) -> Tensor:
+        odds = self._odds(observations)
+        return -(odds * odds.log()).sum(1).mean()
+
+    def _odds(self, observations: Tensor) -> Tensor:
+        weights = torch.softmax(self.policy.logits(observations), dim=1)
+        share = self._exploration
+        return (1.0 - share) * weights + share / weights.shape[1] + 1e-8
 
 
 class PpoLearner:
     """Updates an actor-critic from rollouts."""
 
-    def __init__(self, model: GaussianActorCritic, config: PpoConfig) -> None:
+    def __init__(self, model: ActorCritic, config: PpoConfig) -> None:
         """Optimise `model`; actor and critic have learning rates of their own."""
         self.model, self.config = model, config
-        actor = [*model.policy.parameters(), model.log_std]
+        critic = set(model.critic.parameters())
+        actor = [parameter for parameter in model.parameters() if parameter not in critic]
         self.optimizer = torch.optim.Adam(
             [
                 {"params": actor, "lr": config.learning_rate},
@@ -204,7 +255,7 @@ class PpoLearner:
         valid = rollout.valid.flatten()
         targets = (advantages + values).flatten()[valid]
         advantages = advantages.flatten()[valid]
-        advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
+        advantages = (advantages - advantages.mean()) / (advantages.std(correction=0) + 1e-8)
         observations = rollout.observations.flatten(0, 1)[valid]
         actions = rollout.actions.flatten(0, 1)[valid]
         old_log_probs = rollout.log_probs.flatten()[valid]
@@ -221,11 +272,11 @@ class PpoLearner:
                     surrogate = clipped_surrogate_loss(
                         log_probs, old_log_probs[pick], advantages[pick], config.clip
                     )
-                    # of a Gaussian, but for a constant
-                    entropy = model.log_std.clamp(min=MIN_LOG_STD).sum()
+                    entropy = model.entropy(observations[pick])
                     loss = loss + surrogate - config.entropy_weight * entropy
                     parts |= {
                         "policy_loss": surrogate,
+                        "entropy": entropy,
                         "kl": (old_log_probs[pick] - log_probs).mean(),
                     }
                     if extra_loss is not None:
@@ -239,5 +290,4 @@ class PpoLearner:
                 batches += 1
                 for name, part in parts.items():
                     sums[name] = sums.get(name, 0.0) + float(part.detach())
-        means = {name: value / batches for name, value in sums.items()}
-        return means | {"std": float(model.std().mean())}
+        return {name: value / batches for name, value in sums.items()}

@@ -18,14 +18,19 @@ from moe_robot_control.learning.networks import (
     GateNetwork,
     MonolithicNetwork,
 )
+from moe_robot_control.learning.ppo import (
+    ActorCritic,
+    CategoricalActorCritic,
+    GaussianActorCritic,
+)
 from moe_robot_control.learning.record_demonstrations import WIDE_TIP_BOX
 from moe_robot_control.learning.roman_config import HybridConfig
+from moe_robot_control.manifest import sha256_of
 from moe_robot_control.policies.gating import sparsify
 from moe_robot_control.policies.runtime import load_mixture
 from moe_robot_control.policies.spaces import (
     MAX_GRIPPER_WIDTH,
     MAX_SPEED,
-    NUM_SCENARIOS,
     SKILLS,
     expert_observation,
     gate_observation,
@@ -44,22 +49,22 @@ class Problem:
     Attributes:
         name: a skill, `gate` or `monolithic`.
         network: what is exported.
-        mean_of: its answer as the mean of a Gaussian: observations (n, o) -> (n, a).
+        model: the network with its exploration and a value network.
         num_actions: a.
-        execute: observations (n, o) and drawn actions (n, a) -> what the arm does (n, 4).
+        execute: observations (n, o) and actions (n, a) -> what the arm does (n, 4).
         make_env: from the number of environments.
         cloning_loss: of the network, on observations and labels.
         observations: demonstrated. Shape (N, o).
         labels: demonstrated actions or weights. Shape (N, 4) or (N, 7).
         demonstrated_actions: the same as seen by a discriminator. Shape (N, a).
-        seen_actions: of drawn actions, what a discriminator sees. (n, a) -> (n, a).
         transitions: indices of observations that the step before led to.
         finals: indices of the last observation of each demonstration.
+        origin: what else the training depends on, such as a hash of the experts.
     """
 
     name: str
     network: nn.Module
-    mean_of: Callable[[Tensor], Tensor]
+    model: ActorCritic
     num_actions: int
     execute: Callable[[np.ndarray, np.ndarray], np.ndarray]
     make_env: MakeEnv
@@ -67,9 +72,9 @@ class Problem:
     observations: Tensor
     labels: Tensor
     demonstrated_actions: Tensor
-    seen_actions: Callable[[Tensor], Tensor]
     transitions: Tensor
     finals: Tensor
+    origin: str = ""
 
 
 def expert_problem(
@@ -92,7 +97,7 @@ def expert_problem(
         )
 
     observations = [expert_observation(episode.scene, skill) for episode in episodes]
-    return _action_problem(skill, network, observations, episodes, make_env)
+    return _action_problem(skill, network, observations, episodes, make_env, config)
 
 
 def monolithic_problem(
@@ -104,7 +109,12 @@ def monolithic_problem(
     """One network for everything, on scenarios 1 to 7."""
     observations = [gate_observation(episode.scene) for episode in episodes]
     return _action_problem(
-        "monolithic", network, observations, episodes, lambda n: _scenarios(n, config, num_threads)
+        "monolithic",
+        network,
+        observations,
+        episodes,
+        lambda n: _scenarios(n, config, num_threads),
+        config,
     )
 
 
@@ -117,7 +127,7 @@ def gate_problem(
 ) -> Problem:
     """The manipulation network over frozen experts, on scenarios 1 to 7.
 
-    Its drawn actions are logits; their softmax, made sparse as in the graph, mixes the experts.
+    Its weights, made sparse as in the graph, mix the experts; in training one is drawn by them.
 
     Raises:
         PolicyLoadError: an expert in the folder `experts` is unusable.
@@ -125,16 +135,14 @@ def gate_problem(
     mixture = load_mixture(experts)
 
     def execute(observations: np.ndarray, actions: np.ndarray) -> np.ndarray:
-        shifted = np.exp(actions - actions.max(axis=1, keepdims=True))
-        weights = shifted / shifted.sum(axis=1, keepdims=True)
-        return mixture(observations, sparsify(weights, config.top_k))
+        return mixture(observations, sparsify(actions, config.top_k))
 
     observations = [gate_observation(episode.scene) for episode in episodes]
     weights = _tensor(np.concatenate([episode.weights for episode in episodes]))
     return Problem(
         name="gate",
         network=network,
-        mean_of=network.logits,
+        model=CategoricalActorCritic(network, config.ppo.exploration),
         num_actions=len(SKILLS),
         execute=execute,
         make_env=lambda n: _scenarios(n, config, num_threads),
@@ -142,7 +150,7 @@ def gate_problem(
         observations=_tensor(np.concatenate(observations)),
         labels=weights,
         demonstrated_actions=weights,
-        seen_actions=lambda actions: torch.softmax(actions, dim=1),
+        origin=" ".join(sha256_of(experts / f"{skill}.onnx") for skill in SKILLS),
         **_indices(observations),
     )
 
@@ -153,6 +161,7 @@ def _action_problem(
     observations: list[np.ndarray],
     episodes: Sequence[Episode],
     make_env: MakeEnv,
+    config: HybridConfig,
 ) -> Problem:
     def mean_of(observation: Tensor) -> Tensor:
         velocity, opening = network.logits(observation)
@@ -169,7 +178,7 @@ def _action_problem(
     return Problem(
         name=name,
         network=network,
-        mean_of=mean_of,
+        model=GaussianActorCritic(network, mean_of, 4, config.ppo.initial_std),
         num_actions=4,
         execute=execute,
         make_env=make_env,
@@ -177,7 +186,6 @@ def _action_problem(
         observations=_tensor(np.concatenate(observations)),
         labels=_tensor(labels),
         demonstrated_actions=_tensor(normalised),
-        seen_actions=lambda actions: actions.clamp(-1.0, 1.0),
         **_indices(observations),
     )
 
@@ -185,7 +193,7 @@ def _action_problem(
 def _scenarios(num_envs: int, config: HybridConfig, num_threads: int) -> BenchVectorEnv:
     return BenchVectorEnv(
         num_envs,
-        scenario=tuple(range(1, NUM_SCENARIOS + 1)),
+        scenario=config.scenarios,
         errors=_errors(config),
         disturbed=config.disturbed,
         num_threads=num_threads,

@@ -8,6 +8,7 @@ alone; the manipulation network then learns over the frozen experts.
 from __future__ import annotations
 
 import copy
+import hashlib
 import math
 from collections import deque
 from dataclasses import asdict, replace
@@ -22,9 +23,10 @@ from tqdm import tqdm
 
 from moe_robot_control.learning.bc import BcConfig, perturb_positions
 from moe_robot_control.learning.gail import Discriminator
-from moe_robot_control.learning.ppo import GaussianActorCritic, PpoLearner, Rollout
+from moe_robot_control.learning.ppo import PpoLearner, Rollout
 from moe_robot_control.learning.problems import Problem
 from moe_robot_control.learning.roman_config import HybridConfig
+from moe_robot_control.learning.settings import TrainingError
 from moe_robot_control.policies.spaces import DECISION_PERIOD
 from moe_robot_control.world.envs import STEPS_PER_SKILL, BenchVectorEnv
 
@@ -64,9 +66,7 @@ class HybridTrainer:
         self._seed, self._folder, self._bar_position = seed, folder, bar_position
         torch.manual_seed(seed)
         self._generator = torch.Generator().manual_seed(seed)
-        self.model = GaussianActorCritic(
-            problem.network, problem.mean_of, problem.num_actions, config.ppo.initial_std
-        )
+        self.model = problem.model
         # the discount of an action that is held
         gamma = config.ppo.gamma**config.repeat
         self._learner = PpoLearner(self.model, replace(config.ppo, gamma=gamma))
@@ -78,6 +78,7 @@ class HybridTrainer:
             problem.num_actions,
             config.gail,
         )
+        self._start = _digest(problem)
         self._scale = _ReturnScale(config.ppo.num_envs, gamma)
         self._recent: deque[bool] = deque(maxlen=200)
         self.curve: list[tuple[int, float]] = []
@@ -136,13 +137,10 @@ class HybridTrainer:
 
     def _collect(self, runner: _Runner) -> tuple[Rollout, dict[str, float]]:
         rows: dict[str, list[Tensor]] = {}
-        std = self.model.std().detach()
         for _ in range(self.config.ppo.rollout_steps):
             x = _tensor(runner.observation)
             with torch.no_grad():
-                mean = self.model.mean(x)
-                noise = torch.randn(mean.shape, generator=self._generator)
-                action = mean + std * noise
+                action = self.model.sample(x, self._generator)
                 log_prob = self.model.log_prob(x, action)
             step = runner.step(action.double().numpy())
             ended, success = step["ended"], step["success"]
@@ -176,7 +174,7 @@ class HybridTrainer:
                 intrinsic = intrinsic + rows["success"] * afterwards
             reward = reward + config.intrinsic_weight * intrinsic
         reward = reward * rows["valid"]
-        return reward / self._scale.update(reward, rows["ended"]), means
+        return reward / self._scale.update(reward, rows["ended"], rows["valid"]), means
 
     def _learn(self, rollout: Rollout) -> dict[str, float]:
         config = self.config
@@ -202,7 +200,7 @@ class HybridTrainer:
     def _pairs(self, rows: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """What the discriminator sees: the state reached, or the state and the action in it."""
         which = "next_observations" if self.config.gail.state_only else "observations"
-        return rows[which].flatten(0, 1), self.problem.seen_actions(rows["actions"].flatten(0, 1))
+        return rows[which].flatten(0, 1), rows["actions"].flatten(0, 1).clamp(-1.0, 1.0)
 
     def _visited(self, rows: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         valid = rows["valid"].flatten()
@@ -236,7 +234,7 @@ class HybridTrainer:
         stage, since = info["stage"], np.zeros(count, dtype=int)
         while running.any():
             with torch.no_grad():
-                action = self.model.mean(_tensor(observation)).double().numpy()
+                action = self.model.best(_tensor(observation)).double().numpy()
             observation, _, terminated, truncated, info = env.step(
                 problem.execute(observation, action)
             )
@@ -253,7 +251,12 @@ class HybridTrainer:
         return share
 
     def _about(self) -> dict[str, Any]:
-        return {"config": asdict(self.config), "seed": self._seed}
+        return {
+            "config": asdict(self.config),
+            "cloning": asdict(self._cloning),
+            "seed": self._seed,
+            "start": self._start,
+        }
 
     def _save(self) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -276,7 +279,10 @@ class HybridTrainer:
         path = self._folder / "checkpoint.pt"
         if not path.is_file():
             return
-        state = torch.load(path, weights_only=True)
+        try:
+            state = torch.load(path, weights_only=True)
+        except Exception as error:  # PyTorch raises many kinds
+            raise TrainingError(f"{path}: not a readable checkpoint; delete it") from error
         if any(state.get(key) != value for key, value in self._about().items()):
             return
         self._iteration = state["iteration"]
@@ -334,23 +340,31 @@ class _ReturnScale:
         self._return = torch.zeros(num_envs)
         self._count, self._mean, self._square = 0, 0.0, 0.0
 
-    def update(self, rewards: Tensor, ended: Tensor) -> float:
-        """Take rewards (T, n); the standard deviation so far."""
+    def update(self, rewards: Tensor, ended: Tensor, valid: Tensor) -> float:
+        """Take rewards, all (T, n); the standard deviation so far."""
         for t in range(len(rewards)):
             self._return = self._gamma * self._return + rewards[t]
-            value = self._return
+            value = self._return[valid[t]]
             self._count += len(value)
-            self._mean += float((value - self._mean).sum()) / self._count
-            self._square += float((value.square() - self._square).sum()) / self._count
+            count = max(self._count, 1)
+            self._mean += float((value - self._mean).sum()) / count
+            self._square += float((value.square() - self._square).sum()) / count
             self._return = self._return * ~ended[t]
         return math.sqrt(max(self._square - self._mean**2, 0.0)) + 1e-4
 
     def state(self) -> dict[str, Any]:
-        return {"return": self._return, "numbers": [self._count, self._mean, self._square]}
+        return {"numbers": [self._count, self._mean, self._square]}
 
     def restore(self, state: dict[str, Any]) -> None:
-        self._return = state["return"]
         self._count, self._mean, self._square = state["numbers"]
+
+
+def _digest(problem: Problem) -> str:
+    """Hash of what the training begins from: data, network and surroundings."""
+    digest = hashlib.sha256(problem.origin.encode())
+    for tensor in (problem.observations, problem.labels, *problem.network.state_dict().values()):
+        digest.update(tensor.detach().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _tensor(values: np.ndarray) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -12,6 +13,7 @@ import yaml
 from moe_robot_control.learning.gail import GailConfig
 from moe_robot_control.learning.ppo import PpoConfig
 from moe_robot_control.learning.settings import TrainingError
+from moe_robot_control.policies.spaces import SKILLS
 from moe_robot_control.share import share_path
 
 
@@ -27,7 +29,9 @@ class HybridConfig:
         intrinsic_weight, extrinsic_weight: w_I and w_E of r = w_I r_I + w_E r_E.
         absorbing: what is demonstrated to lead to success goes on to be rewarded after it.
         position_bias, position_noise, disturbed: of the environment.
+        scenarios: of which each episode of the whole bench draws one.
         top_k: gate weights that are kept.
+        noisy_top_k: build the sparsely-gated network with that `top_k`.
         repeat: decisions for which an action drawn in training is held.
         validate_every: rollouts between validations.
         validation_episodes: of each.
@@ -44,7 +48,9 @@ class HybridConfig:
     position_bias: float
     position_noise: tuple[float, float]
     disturbed: float
+    scenarios: tuple[int, ...]
     top_k: int
+    noisy_top_k: bool
     repeat: int
     validate_every: int
     validation_episodes: int
@@ -87,25 +93,66 @@ def load_hybrid_config(
         raise TrainingError(f"{path}: cannot be read: {error}") from error
     except yaml.YAMLError as error:
         raise TrainingError(f"{path}: malformed YAML") from error
-    if not isinstance(tree, dict) or not {"defaults", "networks", "variants"} >= tree.keys():
+    layers = {"defaults", "networks", "variants"}
+    if not isinstance(tree, dict) or not layers >= tree.keys():
         raise TrainingError(f"{path}: expected the keys defaults, networks and variants")
+    for key in layers & tree.keys():
+        inner = [] if key == "defaults" else (tree[key] or {}).values()
+        if not all(isinstance(part, dict) for part in (tree[key], *inner)):
+            raise TrainingError(f"{path}: {key} must map names to values")
+    unknown = (tree.get("networks") or {}).keys() - {*SKILLS, "gate", "monolithic"}
+    if unknown:
+        raise TrainingError(f"{path}: unknown network {min(map(str, unknown))!r}")
     variants = tree.get("variants") or {}
     if variant is not None and variant not in variants:
         raise TrainingError(f"unknown variant {variant!r}: expected one of {', '.join(variants)}")
     values = dict(tree.get("defaults") or {})
-    layers = (tree.get("networks") or {}).get(name), variants.get(variant), overrides
-    for layer in layers:
+    for layer in ((tree.get("networks") or {}).get(name), variants.get(variant), overrides):
         values |= layer or {}
     ppo = _build(PpoConfig, _take(values, "ppo_"), path, "ppo_")
     gail = _build(GailConfig, _take(values, "gail_"), path, "gail_")
-    if "position_noise" in values:
-        values["position_noise"] = tuple(values["position_noise"])
+    for key in ("position_noise", "scenarios"):
+        if isinstance(values.get(key), list):
+            values[key] = tuple(values[key])
     config = _build(HybridConfig, values | {"ppo": ppo, "gail": gail}, path, "")
-    if config.steps < 0 or not 1 <= config.top_k <= 7 or not 0 <= config.disturbed <= 1:
-        raise TrainingError(f"{path}: steps, top_k or disturbed is out of range")
-    if not 0 <= config.ppo.gamma < 1 or not 0 <= config.ppo.gae_lambda <= 1:
-        raise TrainingError(f"{path}: ppo_gamma or ppo_gae_lambda is out of range")
+    _check(config, path)
     return config
+
+
+def _check(config: HybridConfig, path: Path) -> None:
+    noise, scenarios = config.position_noise, config.scenarios
+    numbers = isinstance(noise, tuple) and all(isinstance(x, int | float) for x in noise)
+    if not numbers or len(noise) != 2 or not 0 <= noise[0] <= noise[1]:
+        raise TrainingError(f"{path}: position_noise must be a range, not {noise!r}")
+    if not isinstance(scenarios, tuple) or not scenarios or not set(scenarios) <= set(range(1, 8)):
+        raise TrainingError(f"{path}: scenarios must be numbers from 1 to 7, not {scenarios!r}")
+    ppo, gail = config.ppo, config.gail
+    ranges = {
+        "steps": (config.steps, 0, math.inf),
+        "bc_weight": (config.bc_weight, 0, math.inf),
+        "bc_cut_off": (config.bc_cut_off, 0, math.inf),
+        "intrinsic_weight": (config.intrinsic_weight, 0, math.inf),
+        "extrinsic_weight": (config.extrinsic_weight, 0, math.inf),
+        "position_bias": (config.position_bias, 0, math.inf),
+        "disturbed": (config.disturbed, 0, 1),
+        "top_k": (config.top_k, 1, len(SKILLS)),
+        "repeat": (config.repeat, 1, math.inf),
+        "validate_every": (config.validate_every, 1, math.inf),
+        "validation_episodes": (config.validation_episodes, 1, math.inf),
+        "ppo_num_envs": (ppo.num_envs, 1, math.inf),
+        "ppo_rollout_steps": (ppo.rollout_steps, 1, math.inf),
+        "ppo_epochs": (ppo.epochs, 1, math.inf),
+        "ppo_minibatch": (ppo.minibatch, 1, math.inf),
+        "ppo_gamma": (ppo.gamma, 0, 1 - 1e-9),
+        "ppo_gae_lambda": (ppo.gae_lambda, 0, 1),
+        "ppo_initial_std": (ppo.initial_std, 1e-6, math.inf),
+        "ppo_exploration": (ppo.exploration, 0, 1),
+        "gail_updates": (gail.updates, 1, math.inf),
+        "gail_batch": (gail.batch, 1, math.inf),
+    }
+    for name, (value, low, high) in ranges.items():
+        if not low <= value <= high:
+            raise TrainingError(f"{path}: {name} is out of range: {value!r}")
 
 
 def _take(values: dict[str, Any], prefix: str) -> dict[str, Any]:
@@ -121,6 +168,7 @@ def _build(kind: type, values: dict[str, Any], path: Path, prefix: str) -> Any:
     for field in fields(kind):
         value = values[field.name]
         wanted = {"int": int, "float": (int, float), "bool": bool}.get(str(field.type))
-        if wanted and (not isinstance(value, wanted) or (bool is not wanted and value is True)):
+        wrong = wanted and not isinstance(value, wanted)
+        if wrong or (wanted is not bool and isinstance(value, bool)):
             raise TrainingError(f"{path}: {prefix}{field.name} must be {field.type}, not {value!r}")
     return kind(**values)

@@ -31,6 +31,7 @@ from moe_robot_control.learning.problems import (
 from moe_robot_control.learning.roman import HybridTrainer
 from moe_robot_control.learning.roman_config import HybridConfig, load_hybrid_config
 from moe_robot_control.learning.settings import TrainingError
+from moe_robot_control.learning.sparse_gate import SparseGateNetwork
 from moe_robot_control.manifest import write_manifest
 from moe_robot_control.policies.runtime import GATE_NAME, MONOLITHIC_NAME
 from moe_robot_control.policies.spaces import SKILLS, check_skill
@@ -73,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
         if args.variant or args.monolithic:
             raise TrainingError("--variant and --monolithic need --output")
         args.output = Path("models/policies")
-    if args.skill:
+    if args.skill is not None:
         experts, rest = [check_skill(args.skill)], []
     else:
         experts = list(SKILLS) if args.all else []
@@ -145,9 +146,14 @@ def _begin(
     torch.manual_seed(args.seed)
     metrics: dict = {}
     if name == GATE:
+        k = config.top_k if config.noisy_top_k else None
         network = GateNetwork(cloning.width)
+        if k is not None:
+            network = SparseGateNetwork(cloning.width, k=k)
         if config.bc_start:
-            network, metrics = train_gate(episodes, cloning, args.seed, checkpoint)
+            network, metrics = train_gate(episodes, cloning, args.seed, checkpoint, k)
+        # the draws explore; noise in the gate would be a second source
+        network.eval()
         experts = args.experts or args.output
         return gate_problem(network, episodes, experts, config, num_threads), metrics
     if name == MONOLITHIC:

@@ -68,7 +68,8 @@ class ObjectFilter:
         self._tip = tip.copy()
         self._predict(motion, tip)
         variance = np.maximum(self._noise, 1e-8)
-        new = seen & (self._looks == 1)
+        # before the noise is known there is nothing to filter by
+        new = seen & (self._looks < 4)
         self._correct(looks, variance, seen & ~new)
         self._begin(looks, variance, new)
         estimate = (self._share[..., None] * self._mean).sum(axis=0)
@@ -129,16 +130,17 @@ class ObjectFilter:
         corrected = self._variance * (1.0 - gain[..., 0])
         self._variance = np.where(at, corrected, self._variance)
         self._share = np.where(at, share, self._share)
-        self._restart(overall, noise, at)
+        self._restart(looks, overall, noise, at)
 
-    def _restart(self, innovation: np.ndarray, noise: np.ndarray, at: np.ndarray) -> None:
+    def _restart(
+        self, looks: np.ndarray, innovation: np.ndarray, noise: np.ndarray, at: np.ndarray
+    ) -> None:
         """Begin anew where looks keep differing from what is expected."""
         mixed = MEMORY * self._innovation + (1.0 - MEMORY) * innovation
         self._innovation = np.where(at[..., None], mixed, self._innovation)
         spread = (1.0 - MEMORY) / (1.0 + MEMORY) * noise
         moved = at & (np.square(self._innovation).sum(axis=-1) > SURPRISE * spread)
-        estimate = (self._share[..., None] * self._mean).sum(axis=0) + innovation
-        self._begin(estimate, noise, moved)
+        self._begin(looks, noise, moved)
 
     def _begin(self, positions: np.ndarray, variance: np.ndarray, at: np.ndarray) -> None:
         self._mean = np.where(at[..., None], positions, self._mean)

@@ -105,11 +105,11 @@ class Disturbances:
             self._choice[sim] = rng.random()
             self._stood[sim] = np.nan
 
-    def update(self) -> None:
-        """Do what is due; call it once every decision, before the arm moves."""
+    def update(self, running: np.ndarray) -> None:
+        """Do what is due where episodes run, shape (n,); once a decision, before the arm moves."""
         self._slip = np.maximum(self._slip - 1, 0)
         stage = self._task.stage
-        due = (self._planned >= 0) & (self.happened < 0) & (stage == self._stage)
+        due = running & (self._planned >= 0) & (self.happened < 0) & (stage == self._stage)
         self._delay -= due
         actions = (self._move_object, self._shut_drawer, self._drop_vial)
         for kind, act in enumerate(actions):
@@ -121,7 +121,7 @@ class Disturbances:
         """The stages at which `kind` can happen in a job from `start` to `goal`."""
         sim, stages = self._sim, range(start, goal)
         if kind == "drawer_shut":
-            return [stage for stage in stages if stage > DRAWER >= start and sim.has("chest")]
+            return [stage for stage in stages if stage > DRAWER and sim.has("chest")]
         if kind == "vial_dropped":
             return [stage for stage in stages if stage in _CARRY_STAGES and sim.has("vial")]
         return [stage for stage in stages if self._movable(stage, goal)]

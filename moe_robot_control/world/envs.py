@@ -87,7 +87,8 @@ class BenchVectorEnv(VectorEnv):
             reward: `dense` (progress made in the step, about 1 for each skill, and
                 `SUCCESS_REWARD` at success) or `sparse` (1 at success).
             errors: error model of what is observed; none by default.
-            max_steps: decisions until truncation; 160 for each skill to be done by default.
+            max_steps: decisions until truncation; 160 for each skill to be done by
+                default, and as many more for one that was undone.
             whole_bench: show a single skill on the whole bench as well.
             tip_box: corners of the box in which the tip starts [m]. Shape (2, 3).
             observer: another source of scenes than true positions, such as the cameras.
@@ -161,7 +162,7 @@ class BenchVectorEnv(VectorEnv):
             raise ValueError(f"actions have shape {actions.shape}, not {(self.num_envs, 4)}")
         restarted = self._finished & ~self._stopped
         moving = np.flatnonzero(~self._stopped) if self._stopped.any() else None
-        self.disturbances.update()
+        self._disturb()
         slipping = self.disturbances.slipping
         for _ in range(TICKS):
             velocities, width = self.commander.step(self.sim.joint_positions, actions)
@@ -174,7 +175,8 @@ class BenchVectorEnv(VectorEnv):
             self._begin(ids, self._seeds.integers(2**31, size=len(ids)))
         success = self.task.success & ~restarted
         terminated = success | (self.task.out_of_order & ~restarted)
-        truncated = (self._steps >= self._limits) & ~terminated & ~restarted
+        limits = self._limits + STEPS_PER_SKILL * self.task.undone
+        truncated = (self._steps >= limits) & ~terminated & ~restarted
         rewards = success.astype(np.float64)
         if self.reward == "dense":
             reached = potential(self.sim, self.task.stage, self.task.goal)
@@ -182,6 +184,15 @@ class BenchVectorEnv(VectorEnv):
             self._potential = reached
         self._finished = terminated | truncated
         return self._observe(), rewards, terminated, truncated, self._info()
+
+    def _disturb(self) -> None:
+        before = self.disturbances.happened.copy()
+        self.disturbances.update(~self._stopped & ~self._finished)
+        new = self.disturbances.happened != before
+        if self.reward == "dense" and new.any():
+            # what others undo is not the policy's loss
+            now = potential(self.sim, self.task.stage, self.task.goal)
+            self._potential = np.where(new, now, self._potential)
 
     def stop(self, which: np.ndarray) -> None:
         """Let environments rest until all are reset; `which` has shape (n,), bool.

@@ -40,8 +40,10 @@ def _at(sim: BenchSimulation, name: str) -> np.ndarray:
     return sim.object_positions()[:, OBJECTS.index(name)]
 
 
-def _near(first: np.ndarray, second: np.ndarray, scale: float = 0.1) -> np.ndarray:
-    return 1.0 - np.tanh(np.linalg.norm(first - second, axis=1) / scale)
+def _near(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """1 at no distance; falls at two scales, so that it tells from afar and close by [m]."""
+    distance = np.linalg.norm(first - second, axis=1)
+    return 1.0 - (np.tanh(distance / 0.1) + np.tanh(distance / 0.4)) / 2.0
 
 
 def _tip_and(sim: BenchSimulation, target: str, below: float, progress: np.ndarray) -> np.ndarray:

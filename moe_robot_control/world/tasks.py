@@ -140,6 +140,7 @@ class BenchTask:
     Attributes:
         stage: index in `SKILLS` of the skill that is next. Shape (n,).
         reached: the furthest stage so far; `undo` lets `stage` fall behind it. Shape (n,).
+        undone: how often something has been undone in this episode. Shape (n,).
         goal: stage at which the episode has succeeded. Shape (n,).
         out_of_order: a later skill's result came before its turn. Shape (n,), bool.
         carried: the vial has been lifted since the present skill began. Shape (n,), bool.
@@ -151,6 +152,7 @@ class BenchTask:
         self._thresholds = thresholds
         self.stage = np.zeros(sim.num_sims, dtype=int)
         self.reached = np.zeros(sim.num_sims, dtype=int)
+        self.undone = np.zeros(sim.num_sims, dtype=int)
         self._done = np.zeros((sim.num_sims, NUM_SCENARIOS), dtype=bool)
         self.goal = np.full(sim.num_sims, NUM_SCENARIOS)
         self.out_of_order = np.zeros(sim.num_sims, dtype=bool)
@@ -197,6 +199,7 @@ class BenchTask:
         steps = round(SETTLING_TIME / sim.model.opt.timestep)
         sim.settle(ids, steps)
         self._done[ids] = np.arange(NUM_SCENARIOS) < stage
+        self.undone[ids] = 0
         self.stage[ids] = self.reached[ids] = stage
         self.goal[ids] = NUM_SCENARIOS if skill is None else stage + 1
         self.out_of_order[ids] = False
@@ -227,6 +230,7 @@ class BenchTask:
     def undo(self, ids: np.ndarray, skill: str) -> None:
         """Somebody has undone `skill` in simulations `ids`: it is to be done again."""
         self._done[ids, SKILLS.index(check_skill(skill))] = False
+        self.undone[ids] += 1
         self._next()
 
     def _next(self) -> None:
