@@ -11,8 +11,8 @@ import matplotlib.figure
 from moe_robot_control.evaluation.roman_suite import METHODS, SECTIONS, Experiment, Result
 
 COLUMNS = (
-    "section", "method", "condition", "task", "success", "episodes", "asked", "seed", "share", "low", "high",
-    "time", "stopped_at", "models",
+    "section", "method", "condition", "task", "success", "episodes", "asked", "seed",
+    "share", "low", "high", "time", "stopped_at", "models",
 )  # fmt: skip
 TITLES = {
     "skills": "Each expert alone, unseen resets",
