@@ -37,7 +37,7 @@ from moe_robot_control.evaluation.roman_suite import (
     suite,
 )
 from moe_robot_control.manifest import describe_run, manifest_path, read_manifest
-from moe_robot_control.policies.runtime import GATE_NAME
+from moe_robot_control.policies.runtime import GATE_NAME, PolicyLoadError
 from moe_robot_control.policies.spaces import SKILLS
 from moe_robot_control.share import share_path
 
@@ -67,10 +67,8 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         MoeRobotControlError: impossible options, missing or unusable models.
     """
-    experiments = _chosen(args)
     policies = share_path("models/policies") if args.models is None else args.models
-    for experiment in {(e.method, e.skill): e for e in experiments}.values():
-        controller_of(experiment.method, policies, args.baselines, experiment.skill)
+    experiments = _trained(_chosen(args), policies, args.baselines)
     hashes = {
         method: _hash_of(method, policies, args.baselines)
         for method in {experiment.method for experiment in experiments}
@@ -134,11 +132,31 @@ def _chosen(args: argparse.Namespace) -> list[Experiment]:
     return chosen
 
 
+def _trained(
+    experiments: list[Experiment], policies: Path, baselines: Path
+) -> list[Experiment]:
+    """The experiments whose models can be loaded; rivals that are not trained are left out.
+
+    Raises:
+        PolicyLoadError: ROMAN's own models are unusable.
+    """
+    absent = set()
+    for experiment in {(e.method, e.skill): e for e in experiments}.values():
+        try:
+            controller_of(experiment.method, policies, baselines, experiment.skill)
+        except PolicyLoadError as error:
+            if experiment.method in ("roman", "oracle", "hard_gate"):
+                raise
+            print(f"left out: {METHODS[experiment.method]} ({error})", file=sys.stderr)
+            absent.add(experiment.method)
+    return [experiment for experiment in experiments if experiment.method not in absent]
+
+
 def _hash_of(method: str, policies: Path, baselines: Path) -> str:
     """Short hash of all models that a method uses."""
     own = baselines / method
-    folders = [policies] if method in ("roman", "oracle") else [own]
-    if method in ("hard_gate", "sparse_gate"):
+    folders = [policies] if method in ("roman", "oracle", "hard_gate") else [own]
+    if method == "sparse_gate":
         folders = [policies, own]
     digest = hashlib.sha256()
     for folder in folders:

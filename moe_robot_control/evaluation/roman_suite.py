@@ -205,9 +205,10 @@ def controller_of(method: str, policies: Path, baselines: Path, skill: str | Non
         return oracle(policies)
     if method == "monolithic":
         return monolithic(baselines / method)
-    if method in ("hard_gate", "sparse_gate"):
-        top_k = 1 if method == "hard_gate" else 2
-        return mixture(policies, top_k, gate_directory=baselines / method)
+    if method == "hard_gate":
+        return mixture(policies, top_k=1)
+    if method == "sparse_gate":
+        return mixture(policies, gate_directory=baselines / method)
     return mixture(baselines / method)
 
 

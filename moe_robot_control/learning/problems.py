@@ -25,7 +25,6 @@ from moe_robot_control.learning.ppo import (
 )
 from moe_robot_control.learning.record_demonstrations import WIDE_TIP_BOX
 from moe_robot_control.learning.roman_config import HybridConfig
-from moe_robot_control.manifest import sha256_of
 from moe_robot_control.policies.gating import sparsify
 from moe_robot_control.policies.runtime import load_mixture
 from moe_robot_control.policies.spaces import (
@@ -150,7 +149,6 @@ def gate_problem(
         observations=_tensor(np.concatenate(observations)),
         labels=weights,
         demonstrated_actions=weights,
-        origin=" ".join(sha256_of(experts / f"{skill}.onnx") for skill in SKILLS),
         **_indices(observations),
     )
 

@@ -32,7 +32,7 @@ from moe_robot_control.learning.roman import HybridTrainer
 from moe_robot_control.learning.roman_config import HybridConfig, load_hybrid_config
 from moe_robot_control.learning.settings import TrainingError
 from moe_robot_control.learning.sparse_gate import SparseGateNetwork
-from moe_robot_control.manifest import write_manifest
+from moe_robot_control.manifest import sha256_of, write_manifest
 from moe_robot_control.policies.runtime import GATE_NAME, MONOLITHIC_NAME
 from moe_robot_control.policies.spaces import SKILLS, check_skill
 
@@ -155,7 +155,9 @@ def _begin(
         # the draws explore; noise in the gate would be a second source
         network.eval()
         experts = args.experts or args.output
-        return gate_problem(network, episodes, experts, config, num_threads), metrics
+        problem = gate_problem(network, episodes, experts, config, num_threads)
+        problem.origin = " ".join(sha256_of(experts / f"{skill}.onnx") for skill in SKILLS)
+        return problem, metrics
     if name == MONOLITHIC:
         width = monolithic_width(cloning)
         network = MonolithicNetwork(width, cloning.depth)

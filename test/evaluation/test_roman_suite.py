@@ -223,7 +223,7 @@ def test_one_table_a_section() -> None:
         (["--skill-episodes", "-1"], "--skill-episodes"),
         (["--jobs", "0"], "--jobs"),
         (["--section", "skills", "--models", "/nowhere"], "/nowhere/rotate_door.onnx"),
-        (["--method", "hard_gate", "--baselines", "/nowhere"], "/nowhere/hard_gate"),
+        (["--section", "noise", "--method", "ppo_only"], "no experiment"),
     ],
 )
 def test_bad_input_is_one_line(
@@ -233,6 +233,15 @@ def test_bad_input_is_one_line(
     error = capsys.readouterr().err
     assert error.startswith("error: ") and culprit in error and error.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_rivals_that_are_not_trained_are_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--method", "monolithic", "--baselines", "/nowhere", "--out", str(tmp_path)]
+    assert main(["evaluate", "roman", *words]) == 0
+    error = capsys.readouterr().err
+    assert "left out: monolithic network" in error and "/nowhere/monolithic" in error
 
 
 def test_quick_run_is_written_and_not_measured_twice(

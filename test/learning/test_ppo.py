@@ -66,6 +66,9 @@ class Linear(nn.Module):
     def features(self, observations: Tensor) -> Tensor:
         return observations
 
+    def logits(self, observations: Tensor) -> Tensor:
+        return self.layer(observations)
+
     def forward(self, observations: Tensor) -> Tensor:
         output = self.layer(observations)
         return torch.softmax(output, dim=1) if self._softmax else output

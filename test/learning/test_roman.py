@@ -493,7 +493,11 @@ def test_rewards_have_the_scale_of_their_returns() -> None:
         before = torch.zeros(3) if t % 10 == 0 else returns[t - 1]
         returns[t] = 0.9 * before + rewards[t]
     scale = _ReturnScale(3, 0.9)
-    found = [scale.update(rewards[:15], ended[:15]), scale.update(rewards[15:], ended[15:])]
+    valid = torch.ones_like(ended)
+    found = [
+        scale.update(rewards[part], ended[part], valid[part])
+        for part in (slice(0, 15), slice(15, 30))
+    ]
     expected = [float(returns[:15].std(correction=0)), float(returns.std(correction=0))]
     assert found == pytest.approx(expected, rel=0.001)
 

@@ -77,9 +77,6 @@ def test_noise_is_told_from_none() -> None:
     assert (same[size > 0.0042] == 0.0).all()
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a restart overshoots, and the first look counts as free of noise"
-)
 def test_no_look_comes_out_worse_than_it_went_in() -> None:
     true, tip = still(10, 100)
     looks = noisy(true, 0.01)
