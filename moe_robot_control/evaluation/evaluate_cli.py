@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, help="folder for a page with the table and a picture")
     parser.add_argument("--models", type=Path, help="folder of the policies (models/policies)")
     parser.add_argument(
-        "--top-k", type=int, default=1, help="keep the k largest gate weights (1, as in config/)"
+        "--top-k", type=int, default=len(SKILLS), help="keep the k largest gate weights (all)"
     )
     parser.add_argument(
         "--simulation",

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from moe_robot_control.evaluation.film import Film
-from moe_robot_control.policies.gating import MINIMUM_WEIGHT, sparsify
+from moe_robot_control.policies.gating import sparsify
 from moe_robot_control.policies.runtime import load_gate, load_mixture
 from moe_robot_control.policies.spaces import (
     ACTION_HIGH,
@@ -30,7 +30,7 @@ CAPTION_SECONDS = 4.0
 
 
 def film_recovery(
-    path: Path, models: Path, kind: str, scenario: int, seeds: Sequence[int], top_k: int
+    path: Path, models: Path, kind: str, scenario: int, seeds: Sequence[int] = range(10_000, 10_010)
 ) -> int | None:
     """Film the first episode in which the mixture recovers from a disturbance.
 
@@ -40,7 +40,6 @@ def film_recovery(
         kind: of disturbance, out of `KINDS`.
         scenario: 1 to 7.
         seeds: to try, in order.
-        top_k: gate weights that are kept.
 
     Returns:
         The seed, or None if none succeeded; then the last film shows a failure.
@@ -58,7 +57,7 @@ def film_recovery(
         with Film(path, renderer.camera(CAMERA)) as film:
             while True:
                 scene = info["scene"]
-                weights = sparsify(gate(observation), top_k, MINIMUM_WEIGHT)
+                weights = sparsify(gate(observation))
                 if since is None and info["disturbed"][0] >= 0:
                     since = step
                 title = f"scenario {scenario}"

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.markdown import Markdown
 from tqdm import tqdm
 
+from moe_robot_control.evaluation.recovery_film import film_recovery
 from moe_robot_control.evaluation.roman_report import (
     draw_learning,
     draw_methods,
@@ -40,8 +41,10 @@ from moe_robot_control.manifest import describe_run, manifest_path, read_manifes
 from moe_robot_control.policies.runtime import GATE_NAME, PolicyLoadError
 from moe_robot_control.policies.spaces import SKILLS
 from moe_robot_control.share import share_path
+from moe_robot_control.world.disturbances import KINDS
 
 QUICK_EPISODES = 4
+FILMED_SCENARIO = 4
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,6 +61,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--baselines", type=Path, default=Path("data/baselines"))
     parser.add_argument("--out", type=Path, default=Path("docs/results/roman"))
     parser.add_argument("--jobs", type=int, default=1, help="experiments side by side")
+    parser.add_argument(
+        "--film", action="store_true", help="film a recovery from each kind of disturbance, too"
+    )
     parser.add_argument("--again", action="store_true", help="measure what is there already, too")
 
 
@@ -97,6 +103,10 @@ def run(args: argparse.Namespace) -> int:
             write_rows(path, rows)
             bar.update(result.experiment.episodes)
             bar.set_description(f"{key[0]}: {key[1]} {key[3]} {result.share:.0%}")
+    if args.film:
+        for kind in KINDS:
+            seed = film_recovery(args.out / f"{kind}.mp4", policies, kind, FILMED_SCENARIO)
+            print(f"{kind}: " + ("no recovery" if seed is None else f"recovery of seed {seed}"))
     _write_report(args.out, rows, policies, args.quick)
     Console().print(Markdown(tables(rows)))
     return 0
@@ -132,9 +142,7 @@ def _chosen(args: argparse.Namespace) -> list[Experiment]:
     return chosen
 
 
-def _trained(
-    experiments: list[Experiment], policies: Path, baselines: Path
-) -> list[Experiment]:
+def _trained(experiments: list[Experiment], policies: Path, baselines: Path) -> list[Experiment]:
     """The experiments whose models can be loaded; rivals that are not trained are left out.
 
     Raises:
@@ -163,6 +171,10 @@ def _hash_of(method: str, policies: Path, baselines: Path) -> str:
         for path in sorted(folder.glob("*.onnx")):
             digest.update(path.read_bytes())
     return digest.hexdigest()[:12]
+
+
+def _words(kind: str) -> str:
+    return kind.replace("_", " ")
 
 
 def _key(experiment: Experiment) -> tuple[str, ...]:
@@ -213,6 +225,12 @@ def _write_report(out: Path, rows: list[dict[str, str]], policies: Path, quick: 
         draw(out / name)
         if (out / name).is_file():
             text.append(f"![{name.removesuffix('.png')}]({name})")
+    films = [kind for kind in KINDS if (out / f"{kind}.mp4").is_file()]
+    if films:
+        text += ["", "## Recoveries, from rendered images", ""]
+        text += [
+            f"[{_words(kind)}]({kind}.mp4)\n\n![{_words(kind)}]({kind}.png)\n" for kind in films
+        ]
     notes = out / "notes.md"
     if notes.is_file():
         text += ["", notes.read_text().strip()]

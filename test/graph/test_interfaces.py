@@ -96,7 +96,7 @@ def test_nodes_topics_and_services_are_those_of_the_design(graph: GraphClient) -
 def test_parameters_come_from_the_launcher_and_the_files(graph: GraphClient) -> None:
     assert graph.get("mujoco_bridge", "scenario", "seed", "lockstep") == [3, 11, True]
     assert graph.get("push_button", "skill", "use_sim_time") == ["push_button", True]
-    assert graph.get("manipulation_network", "top_k", "minimum_weight") == [1, 0.02]
+    assert graph.get("manipulation_network", "top_k", "minimum_weight") == [7, 0.02]
     assert graph.get("velocity_commander", "mode", "max_age") == ["policy", 0.3]
 
 
