@@ -118,6 +118,15 @@ def scene_features(observation: Tensor) -> Tensor:
     return torch.cat(features, dim=1)
 
 
+def whole_features(observation: Tensor) -> Tensor:
+    """All that experts and manipulation network see: also where the tip is to every object."""
+    tip, _, positions, known = _split(observation)
+    features = [scene_features(observation), tip[:, 2:] / 0.3]
+    for k in range(len(OBJECTS)):
+        features += _scaled(positions[:, k] - tip, known[:, k])
+    return torch.cat(features, dim=1)
+
+
 class GateNetwork(nn.Module):
     """Observation of the whole scene, (n, 48), to softmax weights of the experts, (n, 7)."""
 
@@ -153,12 +162,8 @@ class MonolithicNetwork(ActionNetwork):
         self.layers = mlp(size, 4, width, depth)
 
     def features(self, observation: Tensor) -> Tensor:
-        """All that the experts and the manipulation network see."""
-        tip, _, positions, known = _split(observation)
-        features = [scene_features(observation), tip[:, 2:] / 0.3]
-        for k in range(len(OBJECTS)):
-            features += _scaled(positions[:, k] - tip, known[:, k])
-        return torch.cat(features, dim=1)
+        """See `whole_features`."""
+        return whole_features(observation)
 
 
 def num_parameters(network: nn.Module) -> int:

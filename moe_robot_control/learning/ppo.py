@@ -16,6 +16,8 @@ from moe_robot_control.learning.networks import mlp
 
 MIN_LOG_STD = -3.0
 
+Features = Callable[[Tensor], Tensor]
+
 
 @dataclass(frozen=True)
 class PpoConfig:
@@ -33,6 +35,7 @@ class PpoConfig:
     value_weight: float
     entropy_weight: float
     max_gradient_norm: float
+    target_kl: float
     initial_std: float
     exploration: float
     warmup_rollouts: int
@@ -112,17 +115,26 @@ def gaussian_log_prob(actions: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
 class ActorCritic(nn.Module):
     """A policy network, a distribution of actions about its answer, and a value network."""
 
-    def __init__(self, policy: nn.Module, width: int = 128) -> None:
-        """Wrap a policy with `num_inputs` and `features`, which the value network shares."""
+    def __init__(
+        self, policy: nn.Module, value_features: Features | None = None, width: int = 128
+    ) -> None:
+        """Wrap a policy.
+
+        Args:
+            policy: with `num_inputs` and `features`.
+            value_features: of the value network, (n, d) -> (n, f); the policy's by default.
+            width: hidden units of the value network.
+        """
         super().__init__()
         self.policy = policy
-        size = policy.features(torch.zeros(1, policy.num_inputs)).shape[1]
+        self._value_features = policy.features if value_features is None else value_features
+        size = self._value_features(torch.zeros(1, policy.num_inputs)).shape[1]
         self.critic = mlp(size, 1, width, 2)
 
     def value(self, observations: Tensor) -> Tensor:
         """Expected discounted return. (..., d) -> (...)."""
         flat = observations.reshape(-1, observations.shape[-1])
-        return self.critic(self.policy.features(flat)).reshape(observations.shape[:-1])
+        return self.critic(self._value_features(flat)).reshape(observations.shape[:-1])
 
     def best(self, observations: Tensor) -> Tensor:
         """The action without exploration, as deployed. (n, d) -> (n, a)."""
@@ -179,9 +191,11 @@ class CategoricalActorCritic(ActorCritic):
     A share of the draws is uniform, so that choices of hardly any odds are tried too.
     """
 
-    def __init__(self, policy: nn.Module, exploration: float) -> None:
+    def __init__(
+        self, policy: nn.Module, exploration: float, value_features: Features | None = None
+    ) -> None:
         """Draw by the logits of `policy`, (n, d) -> (n, a); `exploration` is uniform's share."""
-        super().__init__(policy)
+        super().__init__(policy, value_features)
         self._exploration = exploration
 
     def best(self, observations: Tensor) -> Tensor:
@@ -227,6 +241,7 @@ class PpoLearner:
         generator: torch.Generator,
         extra_loss: Callable[[], Tensor] | None = None,
         critic_only: bool = False,
+        pace: float = 1.0,
     ) -> dict[str, float]:
         """One round of epochs over a rollout.
 
@@ -235,6 +250,7 @@ class PpoLearner:
             generator: of the minibatches.
             extra_loss: added to every minibatch's, such as behavioural cloning's.
             critic_only: leave the policy as it is.
+            pace: factor of the policy's learning rate.
 
         Returns:
             Means over the minibatches, by name.
@@ -261,7 +277,9 @@ class PpoLearner:
         old_log_probs = rollout.log_probs.flatten()[valid]
         sums: dict[str, float] = {}
         batches = 0
+        self.optimizer.param_groups[0]["lr"] = pace * config.learning_rate
         for _ in range(config.epochs):
+            gone: list[float] = []
             order = torch.randperm(len(targets), generator=generator)
             for pick in order.split(config.minibatch):
                 value_loss = (model.value(observations[pick]) - targets[pick]).square().mean()
@@ -274,11 +292,11 @@ class PpoLearner:
                     )
                     entropy = model.entropy(observations[pick])
                     loss = loss + surrogate - config.entropy_weight * entropy
-                    parts |= {
-                        "policy_loss": surrogate,
-                        "entropy": entropy,
-                        "kl": (old_log_probs[pick] - log_probs).mean(),
-                    }
+                    # Schulman's estimate of the divergence from the policy that collected
+                    ratio = log_probs.detach() - old_log_probs[pick]
+                    kl = (ratio.exp() - 1.0 - ratio).mean()
+                    gone.append(float(kl))
+                    parts |= {"policy_loss": surrogate, "entropy": entropy, "kl": kl}
                     if extra_loss is not None:
                         extra = extra_loss()
                         loss = loss + extra
@@ -290,4 +308,6 @@ class PpoLearner:
                 batches += 1
                 for name, part in parts.items():
                     sums[name] = sums.get(name, 0.0) + float(part.detach())
+            if gone and sum(gone) / len(gone) > config.target_kl:
+                break
         return {name: value / batches for name, value in sums.items()}

@@ -17,6 +17,7 @@ from moe_robot_control.learning.networks import (
     ExpertNetwork,
     GateNetwork,
     MonolithicNetwork,
+    whole_features,
 )
 from moe_robot_control.learning.ppo import (
     ActorCritic,
@@ -141,7 +142,7 @@ def gate_problem(
     return Problem(
         name="gate",
         network=network,
-        model=CategoricalActorCritic(network, config.ppo.exploration),
+        model=CategoricalActorCritic(network, config.ppo.exploration, whole_features),
         num_actions=len(SKILLS),
         execute=execute,
         make_env=lambda n: _scenarios(n, config, num_threads),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import math
+import time
 from collections import deque
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -85,12 +86,18 @@ class HybridTrainer:
         """Validated success after so many environment steps."""
         self._best: dict[str, Tensor] = copy.deepcopy(network.state_dict())
         self._iteration = 0
+        self._seconds, self._since = 0.0, time.monotonic()
         self._resume()
 
     @property
     def steps(self) -> int:
         """Environment steps taken."""
         return self._iteration * self.config.rollout_length
+
+    @property
+    def seconds(self) -> float:
+        """Time taken so far, that before interruptions included [s]."""
+        return self._seconds + time.monotonic() - self._since
 
     def run(self) -> nn.Module:
         """Train, and return the network that did best in validation, the start included."""
@@ -194,7 +201,11 @@ class HybridTrainer:
 
         warming_up = config.bc_start and self._iteration < config.ppo.warmup_rollouts
         return self._learner.update(
-            rollout, self._generator, cloning if weight else None, critic_only=warming_up
+            rollout,
+            self._generator,
+            cloning if weight else None,
+            critic_only=warming_up,
+            pace=1.0 - self._iteration / config.rollouts,
         )
 
     def _pairs(self, rows: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -262,6 +273,7 @@ class HybridTrainer:
         self._folder.mkdir(parents=True, exist_ok=True)
         state = self._about() | {
             "iteration": self._iteration,
+            "seconds": self.seconds,
             "model": self.model.state_dict(),
             "optimizer": self._learner.optimizer.state_dict(),
             "discriminator": self._discriminator.state_dict(),
@@ -286,6 +298,7 @@ class HybridTrainer:
         if any(state.get(key) != value for key, value in self._about().items()):
             return
         self._iteration = state["iteration"]
+        self._seconds = state["seconds"]
         self.model.load_state_dict(state["model"])
         self._learner.optimizer.load_state_dict(state["optimizer"])
         self._discriminator.load_state_dict(state["discriminator"])

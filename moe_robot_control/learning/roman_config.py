@@ -145,6 +145,7 @@ def _check(config: HybridConfig, path: Path) -> None:
         "ppo_minibatch": (ppo.minibatch, 1, math.inf),
         "ppo_gamma": (ppo.gamma, 0, 1 - 1e-9),
         "ppo_gae_lambda": (ppo.gae_lambda, 0, 1),
+        "ppo_target_kl": (ppo.target_kl, 0, math.inf),
         "ppo_initial_std": (ppo.initial_std, 1e-6, math.inf),
         "ppo_exploration": (ppo.exploration, 0, 1),
         "gail_updates": (gail.updates, 1, math.inf),

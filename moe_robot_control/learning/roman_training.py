@@ -114,6 +114,7 @@ def _train(
     config, cloning = _config(args, name), BcConfig.load()
     runs = args.runs / (args.variant or "roman") / f"{name}_{args.seed}"
     problem, metrics = _begin(args, name, config, cloning, runs, num_threads)
+    cloning_seconds = time.monotonic() - start
     trainer = HybridTrainer(problem, config, cloning, args.seed, runs, position)
     network = trainer.run()
     output = "weights" if name == GATE else "action"
@@ -122,7 +123,7 @@ def _train(
     data = args.demonstrations if name == MONOLITHIC else args.demonstrations / name
     metrics |= {
         "environment_steps": trainer.steps,
-        "seconds": round(time.monotonic() - start, 1),
+        "seconds": round(cloning_seconds + trainer.seconds, 1),
         "parameters": num_parameters(network),
         "validated_success": trainer.curve,
     }

@@ -38,6 +38,7 @@ CONFIG = PpoConfig(
     value_weight=0.5,
     entropy_weight=0.0,
     max_gradient_norm=1.0,
+    target_kl=math.inf,
     initial_std=0.3,
     exploration=0.1,
     warmup_rollouts=0,
