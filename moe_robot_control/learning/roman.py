@@ -243,9 +243,12 @@ class HybridTrainer:
         running = np.ones(count, dtype=bool)
         success = np.zeros(count, dtype=bool)
         stage, since = info["stage"], np.zeros(count, dtype=int)
+        step = 0
         while running.any():
-            with torch.no_grad():
-                action = self.model.best(_tensor(observation)).double().numpy()
+            if step % self.config.repeat == 0:
+                with torch.no_grad():
+                    action = self.model.best(_tensor(observation)).double().numpy()
+            step += 1
             observation, _, terminated, truncated, info = env.step(
                 problem.execute(observation, action)
             )

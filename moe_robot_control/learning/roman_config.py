@@ -32,7 +32,7 @@ class HybridConfig:
         scenarios: of which each episode of the whole bench draws one.
         top_k: gate weights that are kept.
         noisy_top_k: build the sparsely-gated network with that `top_k`.
-        repeat: decisions for which an action drawn in training is held.
+        repeat: decisions of the arm for which an action is held.
         validate_every: rollouts between validations.
         validation_episodes: of each.
         ppo, gail: those of the algorithms.
