@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from moe_robot_control.evaluation.outcome import Outcome
-from moe_robot_control.policies.gating import MINIMUM_WEIGHT, sparsify
+from moe_robot_control.policies.gating import HOLD_STEPS, MINIMUM_WEIGHT, sparsify
 from moe_robot_control.policies.runtime import (
     load_expert,
     load_gate,
@@ -30,8 +30,9 @@ from moe_robot_control.world.envs import BenchVectorEnv
 from moe_robot_control.world.tasks import first_stage
 from moe_robot_control.world.teachers import teach_stage, teach_weights
 
-Controller = Callable[[Scene, np.ndarray], np.ndarray]
-"""From scenes (leading axis n) and the stages reached (n,) to actions (n, 4)."""
+Controller = Callable[[Scene, np.ndarray, int], np.ndarray]
+"""From scenes (leading axis n), the stages reached (n,) and the step, which is 0 in a new
+episode, to actions (n, 4)."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class SimulatedOutcome(Outcome):
 def teacher() -> Controller:
     """The scripted experts, gated by the true stage."""
 
-    def control(scene: Scene, stage: np.ndarray) -> np.ndarray:
+    def control(scene: Scene, stage: np.ndarray, step: int) -> np.ndarray:
         return teach_stage(stage, scene)
 
     return control
@@ -62,7 +63,7 @@ def expert(directory: str | Path, skill: str) -> Controller:
     """
     policy = load_expert(check_skill(skill), directory)
 
-    def control(scene: Scene, stage: np.ndarray) -> np.ndarray:
+    def control(scene: Scene, stage: np.ndarray, step: int) -> np.ndarray:
         return policy(expert_observation(scene, skill))
 
     return control
@@ -73,6 +74,7 @@ def mixture(
     top_k: int | None = None,
     minimum: float = MINIMUM_WEIGHT,
     gate_directory: str | Path | None = None,
+    hold: int = HOLD_STEPS,
 ) -> Controller:
     """All exported experts mixed by the exported manipulation network, as in the graph.
 
@@ -81,16 +83,21 @@ def mixture(
         top_k: largest weights that are kept; all by default.
         minimum: smaller weights become zero.
         gate_directory: of the manipulation network, where it is elsewhere.
+        hold: decisions of the arm for which the weights are kept.
 
     Raises:
         PolicyLoadError: a file is unusable.
     """
     gate = load_gate(gate_directory or directory)
     experts = load_mixture(directory)
+    weights = np.zeros(0)
 
-    def control(scene: Scene, stage: np.ndarray) -> np.ndarray:
+    def control(scene: Scene, stage: np.ndarray, step: int) -> np.ndarray:
+        nonlocal weights
         observation = gate_observation(scene)
-        return experts(observation, sparsify(gate(observation), top_k, minimum))
+        if step % hold == 0:
+            weights = sparsify(gate(observation), top_k, minimum)
+        return experts(observation, weights)
 
     return control
 
@@ -99,7 +106,7 @@ def oracle(directory: str | Path) -> Controller:
     """The exported experts under the scripted gate, which knows what is done: an upper bound."""
     experts = load_mixture(directory)
 
-    def control(scene: Scene, stage: np.ndarray) -> np.ndarray:
+    def control(scene: Scene, stage: np.ndarray, step: int) -> np.ndarray:
         return experts(gate_observation(scene), teach_weights(stage))
 
     return control
@@ -109,7 +116,7 @@ def monolithic(directory: str | Path) -> Controller:
     """The rival without experts: one exported network for everything."""
     policy = load_monolithic(directory)
 
-    def control(scene: Scene, stage: np.ndarray) -> np.ndarray:
+    def control(scene: Scene, stage: np.ndarray, step: int) -> np.ndarray:
         return policy(gate_observation(scene))
 
     return control
@@ -146,7 +153,7 @@ def run_in_simulation(
     outcomes: list[SimulatedOutcome | None] = [None] * len(seeds)
     step = 0
     while running.any():
-        actions = controller(info["scene"], info["stage"])
+        actions = controller(info["scene"], info["stage"], step)
         actions = np.clip(actions, env.single_action_space.low, env.single_action_space.high)
         _, _, terminated, truncated, info = env.step(actions)
         step += 1

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from moe_robot_control.evaluation.film import Film
-from moe_robot_control.policies.gating import sparsify
+from moe_robot_control.policies.gating import HOLD_STEPS, sparsify
 from moe_robot_control.policies.runtime import load_gate, load_mixture
 from moe_robot_control.policies.spaces import (
     ACTION_HIGH,
@@ -57,7 +57,8 @@ def film_recovery(
         with Film(path, renderer.camera(CAMERA)) as film:
             while True:
                 scene = info["scene"]
-                weights = sparsify(gate(observation))
+                if step % HOLD_STEPS == 0:
+                    weights = sparsify(gate(observation))
                 if since is None and info["disturbed"][0] >= 0:
                     since = step
                 title = f"scenario {scenario}"

@@ -13,7 +13,13 @@ from moe_robot_control.nodes._runner import run_nodes
 from moe_robot_control.nodes._scene import SceneNode
 from moe_robot_control.nodes.qos import EVENTS, SENSOR
 from moe_robot_control.nodes.ros_messages import to_named_values, to_stamp
-from moe_robot_control.policies.gating import MINIMUM_WEIGHT, one_hot, sparsify
+from moe_robot_control.policies.gating import (
+    HOLD,
+    MINIMUM_WEIGHT,
+    HeldWeights,
+    one_hot,
+    sparsify,
+)
 from moe_robot_control.policies.runtime import OnnxPolicy, load_gate
 from moe_robot_control.policies.spaces import OBJECTS, SKILLS, Scene, gate_observation
 
@@ -32,6 +38,7 @@ class ManipulationNetworkNode(SceneNode):
             0.0,
             1.0,
         )
+        declare("hold", HOLD, "Keep to a decision for this long [s].", 0.0, 10.0)
         declare(
             "fixed_expert",
             "",
@@ -39,10 +46,12 @@ class ManipulationNetworkNode(SceneNode):
             choices=("", *SKILLS),
         )
         self._policy: OnnxPolicy | None = None
+        self._held = HeldWeights()
 
     def set_up(self) -> None:
         # with a fixed expert the network is not needed until the parameter is cleared
         self._policy = None
+        self._held = HeldWeights(self.parameters["hold"])
         if not self.parameters["fixed_expert"]:
             self._policy = load_gate(self.model_directory)
         self._publisher = self.create_publisher(JointState, "gate/weights", SENSOR)
@@ -53,7 +62,7 @@ class ManipulationNetworkNode(SceneNode):
         if not self.is_active:
             return
         try:
-            weights = self._weights(scene)
+            weights = self._weights(stamp, scene)
         except (MoeRobotControlError, ValueError) as error:
             self.complain(str(error))
             return
@@ -62,12 +71,15 @@ class ManipulationNetworkNode(SceneNode):
         if self._markers.get_subscription_count():
             self._markers.publish(self._bars(stamp, weights))
 
-    def _weights(self, scene: Scene) -> np.ndarray:
+    def _weights(self, stamp: int, scene: Scene) -> np.ndarray:
         fixed = self.parameters["fixed_expert"]
         if fixed:
             return one_hot(SKILLS.index(fixed), len(SKILLS))
         if self._policy is None:
             self._policy = load_gate(self.model_directory)
+        return self._held.update(stamp, lambda: self._decide(scene))
+
+    def _decide(self, scene: Scene) -> np.ndarray:
         raw = np.asarray(self._policy(gate_observation(scene))).reshape(-1)
         return sparsify(raw, self.parameters["top_k"], self.parameters["minimum_weight"])
 

@@ -1,11 +1,18 @@
-"""Gate weights made sparse, so that experts which hardly count can sleep."""
+"""Gate weights made sparse, so that experts which hardly count can sleep, and held for a while."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
+
+from moe_robot_control.policies.spaces import DECISION_PERIOD
 
 MINIMUM_WEIGHT = 0.02
 """Weights below this are set to zero by default."""
+HOLD = 0.5
+"""For so long the gate keeps to a decision by default [s]."""
+HOLD_STEPS = round(HOLD / DECISION_PERIOD)
 
 
 def sparsify(
@@ -39,6 +46,36 @@ def sparsify(
     keep |= rank == 0
     kept = np.where(keep, weights, 0.0)
     return kept / kept.sum(axis=-1, keepdims=True)
+
+
+class HeldWeights:
+    """Weights that are decided anew every so often, however often they are asked for.
+
+    A gate that changes its mind at every look can waver for ever between two experts, each of
+    which undoes what the other began.
+    """
+
+    def __init__(self, period: float = HOLD) -> None:
+        """Hold every decision for `period` [s]; zero decides at every look."""
+        self._period = round((period - DECISION_PERIOD / 2) * 1e9)
+        self._since: int | None = None
+        self._last: int | None = None
+        self._weights = np.zeros(0)
+
+    def update(self, stamp: int, decide: Callable[[], np.ndarray]) -> np.ndarray:
+        """The weights for an observation.
+
+        Args:
+            stamp: of the observation [ns]; time that goes back begins anew.
+            decide: called where a decision is due.
+        """
+        again = self._last is not None and stamp == self._last
+        back = self._last is not None and stamp < self._last
+        if not again and (self._since is None or back or stamp - self._since >= self._period):
+            self._weights = decide()
+            self._since = stamp
+        self._last = stamp
+        return self._weights
 
 
 def one_hot(index: int, size: int) -> np.ndarray:

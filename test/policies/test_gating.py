@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from moe_robot_control.policies.gating import one_hot, sparsify
+from moe_robot_control.policies.gating import HeldWeights, one_hot, sparsify
 
 
 def test_keeps_the_largest_and_renormalises() -> None:
@@ -38,6 +38,28 @@ def test_rejects_what_is_no_distribution(weights: list[float]) -> None:
 def test_rejects_keeping_none() -> None:
     with pytest.raises(ValueError, match="top_k"):
         sparsify(np.ones(3) / 3, top_k=0)
+
+
+def test_decisions_are_held() -> None:
+    """Anew every half second, after time went back, and never twice for one stamp."""
+    held = HeldWeights(0.5)
+    drawn = iter(range(100))
+
+    def decide() -> np.ndarray:
+        return np.array([next(drawn)])
+
+    steps = [held.update(k * 50_000_000, decide)[0] for k in range(25) for _ in range(2)]
+    assert steps == [k // 20 for k in range(50)]
+    assert held.update(0, decide)[0] == 3  # a new episode
+    assert held.update(50_000_000, decide)[0] == 3
+    assert held.update(0, decide)[0] == 4
+
+
+def test_without_a_period_every_look_decides() -> None:
+    held = HeldWeights(0.0)
+    drawn = iter(range(100))
+    found = [held.update(k * 50_000_000, lambda: np.array([next(drawn)]))[0] for k in range(4)]
+    assert found == [0, 1, 2, 3]
 
 
 def test_one_hot() -> None:
