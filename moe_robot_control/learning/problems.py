@@ -37,6 +37,7 @@ from moe_robot_control.policies.spaces import (
 )
 from moe_robot_control.world.envs import BenchVectorEnv
 from moe_robot_control.world.observers import ErrorModel
+from moe_robot_control.world.tasks import WITH_MARGIN
 
 MakeEnv = Callable[[int], BenchVectorEnv]
 CloningLoss = Callable[[nn.Module, Tensor, Tensor, BcConfig], Tensor]
@@ -193,6 +194,7 @@ def _scenarios(num_envs: int, config: HybridConfig, num_threads: int) -> BenchVe
     return BenchVectorEnv(
         num_envs,
         scenario=config.scenarios,
+        thresholds=WITH_MARGIN,
         errors=_errors(config),
         disturbed=config.disturbed,
         num_threads=num_threads,

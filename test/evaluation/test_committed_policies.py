@@ -7,6 +7,7 @@ import pytest
 from moe_robot_control.evaluation.policies_in_simulation import expert, mixture, run_in_simulation
 from moe_robot_control.policies.spaces import SKILLS
 from moe_robot_control.share import share_path
+from moe_robot_control.world.disturbances import KINDS
 from moe_robot_control.world.observers import ErrorModel
 
 SEEDS = range(10)
@@ -28,3 +29,28 @@ def test_committed_mixture_does_the_last_skill() -> None:
         mixture(share_path("models/policies")), list(SEEDS), scenario=1, **NOISE
     )
     assert sum(outcome.success for outcome in outcomes) >= len(SEEDS) - 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_committed_mixture_recovers(kind: str) -> None:
+    outcomes = run_in_simulation(
+        mixture(share_path("models/policies")),
+        list(SEEDS),
+        scenario=2,
+        disturbed=1.0,
+        disturbances=(kind,),
+        **NOISE,
+    )
+    disturbed = [outcome for outcome in outcomes if outcome.disturbance]
+    assert len(disturbed) >= len(SEEDS) / 2
+    assert sum(outcome.success for outcome in disturbed) >= 0.7 * len(disturbed)
+
+
+def test_committed_mixture_sees_through_noise() -> None:
+    outcomes = run_in_simulation(
+        mixture(share_path("models/policies")),
+        list(SEEDS),
+        scenario=4,
+        errors=ErrorModel(position_bias=0.0015, position_noise=0.01),
+    )
+    assert sum(outcome.success for outcome in outcomes) >= 0.8 * len(SEEDS)
