@@ -60,7 +60,7 @@ class Problem:
         demonstrated_actions: the same as seen by a discriminator. Shape (N, a).
         transitions: indices of observations that the step before led to.
         finals: indices of the last observation of each demonstration.
-        origin: what else the training depends on, such as a hash of the experts.
+        origin: what else the training depends on: what success asks, a hash of the experts.
     """
 
     name: str
@@ -75,7 +75,7 @@ class Problem:
     demonstrated_actions: Tensor
     transitions: Tensor
     finals: Tensor
-    origin: str = ""
+    origin: str = str(WITH_MARGIN)
 
 
 def expert_problem(

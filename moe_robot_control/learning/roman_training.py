@@ -157,7 +157,7 @@ def _begin(
         network.eval()
         experts = args.experts or args.output
         problem = gate_problem(network, episodes, experts, config, num_threads)
-        problem.origin = " ".join(sha256_of(experts / f"{skill}.onnx") for skill in SKILLS)
+        problem.origin += " ".join(sha256_of(experts / f"{skill}.onnx") for skill in SKILLS)
         return problem, metrics
     if name == MONOLITHIC:
         width = monolithic_width(cloning)
