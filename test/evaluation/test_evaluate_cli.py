@@ -57,7 +57,7 @@ def test_page_of_all_and_of_none(tmp_path: Path) -> None:
 
 
 def test_doing_nothing_times_out() -> None:
-    def idle(scene: Scene, stage: np.ndarray) -> np.ndarray:
+    def idle(scene: Scene, stage: np.ndarray, step: int) -> np.ndarray:
         return np.zeros((len(stage), 4))
 
     outcomes = run_in_simulation(idle, [1, 2], skill="push_button", max_steps=20)

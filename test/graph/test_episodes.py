@@ -10,7 +10,7 @@ import pytest
 
 from moe_robot_control.graph import GraphOptions
 from moe_robot_control.nodes.episode_runner import EpisodeError, EpisodeRunner
-from moe_robot_control.policies.gating import sparsify
+from moe_robot_control.policies.gating import HOLD_STEPS, sparsify
 from moe_robot_control.policies.mixture import mix
 from moe_robot_control.policies.runtime import load_expert, load_gate
 from moe_robot_control.policies.spaces import (
@@ -73,10 +73,11 @@ def in_the_environment(models: Path, seed: int, steps: int) -> np.ndarray:
     env.reset(seed=seed)
     sim = env.unwrapped.vector.sim
     path = []
-    for _ in range(steps):
+    for step in range(steps):
         path.append([*sim.joint_positions[0], sim.gripper_width[0]])
         scene = env.unwrapped.scene
-        weights = sparsify(np.ravel(gate(gate_observation(scene))), 1)
+        if step % HOLD_STEPS == 0:
+            weights = sparsify(np.ravel(gate(gate_observation(scene))))
         actions = np.stack(
             [np.ravel(experts[skill](expert_observation(scene, skill))) for skill in SKILLS]
         )

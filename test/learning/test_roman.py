@@ -30,6 +30,7 @@ from moe_robot_control.learning.roman import HybridTrainer, _ReturnScale, _Runne
 from moe_robot_control.learning.roman_config import HybridConfig, load_hybrid_config
 from moe_robot_control.learning.roman_training import monolithic_width
 from moe_robot_control.learning.settings import TrainingError
+from moe_robot_control.policies.gating import sparsify
 from moe_robot_control.policies.spaces import (
     DECISION_PERIOD,
     MAX_GRIPPER_WIDTH,
@@ -333,9 +334,8 @@ def test_weights_of_the_gate_mix_the_experts(monkeypatch: pytest.MonkeyPatch, to
     problem.execute(x.numpy(), drawn)
     problem.execute(x.numpy(), weights)
     assert np.array_equal(mixed[0], drawn)
-    assert (np.count_nonzero(mixed[1], axis=1) == top_k).all()
-    assert np.array_equal(mixed[1].argmax(axis=1), weights.argmax(axis=1))
-    assert np.allclose(mixed[1].sum(axis=1), 1.0)
+    assert (np.count_nonzero(mixed[1], axis=1) <= top_k).all()
+    assert np.array_equal(mixed[1], sparsify(weights, top_k))
 
 
 # Held actions
