@@ -75,12 +75,10 @@ def run(args: argparse.Namespace) -> int:
     """
     policies = share_path("models/policies") if args.models is None else args.models
     experiments = _trained(_chosen(args), policies, args.baselines)
-    hashes = {
-        method: _hash_of(method, policies, args.baselines)
-        for method in {experiment.method for experiment in experiments}
-    }
+    hashes = {method: _hash_of(method, policies, args.baselines) for method in METHODS}
     path = args.out / "results.csv"
-    rows = read_rows(path)
+    # what other policies did is no result of these
+    rows = [row for row in read_rows(path) if row["models"] == hashes.get(row["method"])]
     missing = [
         experiment
         for experiment in experiments
