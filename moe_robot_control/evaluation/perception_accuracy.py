@@ -14,13 +14,12 @@ from tqdm import tqdm
 
 from moe_robot_control.errors import MoeRobotControlError
 from moe_robot_control.learning.synthetic_images import (
-    ALL_SCENARIOS,
     CAMERAS,
     LabelledImages,
     make_images,
 )
 from moe_robot_control.perception.estimator import PoseEstimator
-from moe_robot_control.policies.spaces import OBJECTS
+from moe_robot_control.policies.spaces import ALL_SCENARIOS, OBJECTS
 from moe_robot_control.share import share_path
 from moe_robot_control.world.tasks import check_scenario
 

@@ -67,7 +67,7 @@ def summarise(episodes: Sequence[Outcome]) -> list[Row]:
     rows = []
     for task, group in groups.items():
         times = [episode.time for episode in group if episode.success]
-        stopped = Counter(_stopped_at(episode) for episode in group if not episode.success)
+        stopped = Counter(stopped_at(episode) for episode in group if not episode.success)
         seeds = [episode.seed for episode in group]
         rows.append(
             Row(
@@ -149,7 +149,7 @@ def _cells(row: Row) -> list[str]:
     ]
 
 
-def _stopped_at(episode: Outcome) -> str:
+def stopped_at(episode: Outcome) -> str:
     """The skill that was next when a failed episode ended."""
     if episode.skill is not None:
         return episode.skill

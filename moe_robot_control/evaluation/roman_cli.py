@@ -22,7 +22,9 @@ from moe_robot_control.evaluation.roman_report import (
     draw_learning,
     draw_methods,
     draw_noise,
+    key_of,
     read_rows,
+    row_key,
     row_of,
     same,
     tables,
@@ -30,6 +32,7 @@ from moe_robot_control.evaluation.roman_report import (
 )
 from moe_robot_control.evaluation.roman_suite import (
     METHODS,
+    OVER_ROMAN,
     SECTIONS,
     Experiment,
     SuiteError,
@@ -84,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
         for experiment in experiments
         if args.again or not any(same(row, experiment, hashes[experiment.method]) for row in rows)
     ]
-    order = {_key(experiment): index for index, experiment in enumerate(suite(camera_episodes=1))}
+    order = {key_of(experiment): index for index, experiment in enumerate(suite(camera_episodes=1))}
     threads = 0 if args.jobs == 1 else max(1, (os.cpu_count() or 1) // args.jobs)
     context = multiprocessing.get_context("spawn")
     with (
@@ -95,9 +98,9 @@ def run(args: argparse.Namespace) -> int:
         for job in as_completed(jobs):
             result = job.result()
             row = row_of(result, hashes[result.experiment.method])
-            key = _key(result.experiment)
-            rows = [other for other in rows if _row_key(other) != key] + [row]
-            rows.sort(key=lambda row: order.get(_row_key(row), len(order)))
+            key = key_of(result.experiment)
+            rows = [other for other in rows if row_key(other) != key] + [row]
+            rows.sort(key=lambda row: order.get(row_key(row), len(order)))
             write_rows(path, rows)
             bar.update(result.experiment.episodes)
             bar.set_description(f"{key[0]}: {key[1]} {key[3]} {result.share:.0%}")
@@ -151,7 +154,7 @@ def _trained(experiments: list[Experiment], policies: Path, baselines: Path) -> 
         try:
             controller_of(experiment.method, policies, baselines, experiment.skill)
         except PolicyLoadError as error:
-            if experiment.method in ("roman", "oracle", "hard_gate"):
+            if experiment.method in OVER_ROMAN:
                 raise
             print(f"left out: {METHODS[experiment.method]} ({error})", file=sys.stderr)
             absent.add(experiment.method)
@@ -161,7 +164,7 @@ def _trained(experiments: list[Experiment], policies: Path, baselines: Path) -> 
 def _hash_of(method: str, policies: Path, baselines: Path) -> str:
     """Short hash of all models that a method uses."""
     own = baselines / method
-    folders = [policies] if method in ("roman", "oracle", "hard_gate") else [own]
+    folders = [policies] if method in OVER_ROMAN else [own]
     if method == "sparse_gate":
         folders = [policies, own]
     digest = hashlib.sha256()
@@ -173,14 +176,6 @@ def _hash_of(method: str, policies: Path, baselines: Path) -> str:
 
 def _words(kind: str) -> str:
     return kind.replace("_", " ")
-
-
-def _key(experiment: Experiment) -> tuple[str, ...]:
-    return experiment.section, experiment.method, experiment.condition, experiment.task
-
-
-def _row_key(row: dict[str, str]) -> tuple[str, ...]:
-    return row["section"], row["method"], row["condition"], row["task"]
 
 
 def _write_report(out: Path, rows: list[dict[str, str]], policies: Path, quick: bool) -> None:

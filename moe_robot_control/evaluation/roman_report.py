@@ -69,13 +69,20 @@ def write_rows(path: Path, rows: Sequence[dict[str, str]]) -> None:
     unfinished.replace(path)
 
 
+def key_of(experiment: Experiment) -> tuple[str, ...]:
+    """What one experiment differs by from all others."""
+    return experiment.section, experiment.method, experiment.condition, experiment.task
+
+
+def row_key(row: dict[str, str]) -> tuple[str, ...]:
+    """`key_of` the experiment of a line."""
+    return row["section"], row["method"], row["condition"], row["task"]
+
+
 def same(row: dict[str, str], experiment: Experiment, models: str) -> bool:
     """Whether a line is of this experiment with these policies."""
     return (
-        row["section"] == experiment.section
-        and row["method"] == experiment.method
-        and row["condition"] == experiment.condition
-        and row["task"] == experiment.task
+        row_key(row) == key_of(experiment)
         and row["asked"] == str(experiment.episodes)
         and row["seed"] == str(experiment.seed)
         and row["models"] == models

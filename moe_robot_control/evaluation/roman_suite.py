@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,12 +16,11 @@ from moe_robot_control.evaluation.policies_in_simulation import (
     oracle,
     run_in_simulation,
 )
-from moe_robot_control.evaluation.report import wilson
-from moe_robot_control.policies.spaces import NUM_SCENARIOS, SKILLS
+from moe_robot_control.evaluation.report import stopped_at, wilson
+from moe_robot_control.policies.spaces import ALL_SCENARIOS, SKILLS
 from moe_robot_control.world.disturbances import KINDS
 from moe_robot_control.world.observers import PERCEPTION_ERRORS, CameraObserver, ErrorModel
 
-ALL_SCENARIOS = tuple(range(1, NUM_SCENARIOS + 1))
 NOISE = (0.0, 0.005, 0.01, 0.02, 0.03)
 """Of every look at every object [m]."""
 PROPRIOCEPTION = (0.002, 0.005, 0.01)
@@ -44,7 +44,8 @@ METHODS: dict[str, str] = {
     "state_action": "state-action discriminator",
 }
 """Names of the methods in tables; ROMAN and the oracle first, then rivals, then ablations."""
-RIVALS = tuple(name for name in METHODS if name not in ("roman", "oracle"))
+OVER_ROMAN = ("roman", "oracle", "hard_gate")
+"""Methods that need no models but ROMAN's own."""
 HARD = ErrorModel(PERCEPTION_ERRORS.position_bias, 0.02)
 
 
@@ -240,13 +241,7 @@ def run_experiment(
     ]
     if experiment.disturbances:
         outcomes = [outcome for outcome in outcomes if outcome.disturbance]
-    start = len(SKILLS) - (experiment.scenario or 0)
-    stopped: dict[str, int] = {}
-    for outcome in outcomes:
-        if not outcome.success:
-            stage = min(start + outcome.stages_done, len(SKILLS) - 1)
-            name = experiment.skill or SKILLS[stage]
-            stopped[name] = stopped.get(name, 0) + 1
+    stopped = Counter(stopped_at(outcome) for outcome in outcomes if not outcome.success)
     times = [outcome.time for outcome in outcomes if outcome.success]
     mean = round(sum(times) / len(times), 2) if times else None
-    return Result(experiment, len(times), len(outcomes), mean, stopped)
+    return Result(experiment, len(times), len(outcomes), mean, dict(stopped))

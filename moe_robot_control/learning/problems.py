@@ -139,7 +139,7 @@ def gate_problem(
         return mixture(observations, sparsify(actions, config.top_k))
 
     observations = [gate_observation(episode.scene) for episode in episodes]
-    weights = _tensor(np.concatenate([episode.weights for episode in episodes]))
+    weights = to_tensor(np.concatenate([episode.weights for episode in episodes]))
     return Problem(
         name="gate",
         network=network,
@@ -148,7 +148,7 @@ def gate_problem(
         execute=execute,
         make_env=lambda n: _scenarios(n, config, num_threads),
         cloning_loss=weights_loss,
-        observations=_tensor(np.concatenate(observations)),
+        observations=to_tensor(np.concatenate(observations)),
         labels=weights,
         demonstrated_actions=weights,
         **_indices(observations),
@@ -183,9 +183,9 @@ def _action_problem(
         execute=execute,
         make_env=make_env,
         cloning_loss=action_loss,
-        observations=_tensor(np.concatenate(observations)),
-        labels=_tensor(labels),
-        demonstrated_actions=_tensor(normalised),
+        observations=to_tensor(np.concatenate(observations)),
+        labels=to_tensor(labels),
+        demonstrated_actions=to_tensor(normalised),
         **_indices(observations),
     )
 
@@ -212,5 +212,6 @@ def _indices(observations: list[np.ndarray]) -> dict[str, Tensor]:
     return {"transitions": torch.as_tensor(others), "finals": torch.as_tensor(ends - 1)}
 
 
-def _tensor(values: np.ndarray) -> Tensor:
+def to_tensor(values: np.ndarray) -> Tensor:
+    """An array in single precision. Same shape."""
     return torch.as_tensor(values, dtype=torch.float32)

@@ -25,7 +25,7 @@ from tqdm import tqdm
 from moe_robot_control.learning.bc import BcConfig, perturb_positions
 from moe_robot_control.learning.gail import Discriminator
 from moe_robot_control.learning.ppo import PpoLearner, Rollout
-from moe_robot_control.learning.problems import Problem
+from moe_robot_control.learning.problems import Problem, to_tensor
 from moe_robot_control.learning.roman_config import HybridConfig
 from moe_robot_control.learning.settings import TrainingError
 from moe_robot_control.policies.spaces import DECISION_PERIOD
@@ -73,8 +73,7 @@ class HybridTrainer:
         self._learner = PpoLearner(self.model, replace(config.ppo, gamma=gamma))
         network = problem.network
         self._discriminator = Discriminator(
-            # a copy, since the policy's own may come to hold parameters
-            copy.deepcopy(network).features,
+            network.features,
             network.num_inputs,
             problem.num_actions,
             config.gail,
@@ -145,7 +144,7 @@ class HybridTrainer:
     def _collect(self, runner: _Runner) -> tuple[Rollout, dict[str, float]]:
         rows: dict[str, list[Tensor]] = {}
         for _ in range(self.config.ppo.rollout_steps):
-            x = _tensor(runner.observation)
+            x = to_tensor(runner.observation)
             with torch.no_grad():
                 action = self.model.sample(x, self._generator)
                 log_prob = self.model.log_prob(x, action)
@@ -247,7 +246,7 @@ class HybridTrainer:
         while running.any():
             if step % self.config.repeat == 0:
                 with torch.no_grad():
-                    action = self.model.best(_tensor(observation)).double().numpy()
+                    action = self.model.best(to_tensor(observation)).double().numpy()
             step += 1
             observation, _, terminated, truncated, info = env.step(
                 problem.execute(observation, action)
@@ -344,7 +343,7 @@ class _Runner:
             result["ended"] |= self._finished & running
             result["success"] |= terminated & info["success"] & running
             running = running & ~self._finished
-        floats = {name: _tensor(result.pop(name)) for name in ("next_observations", "rewards")}
+        floats = {name: to_tensor(result.pop(name)) for name in ("next_observations", "rewards")}
         return floats | {name: torch.as_tensor(value) for name, value in result.items()}
 
 
@@ -381,7 +380,3 @@ def _digest(problem: Problem) -> str:
     for tensor in (problem.observations, problem.labels, *problem.network.state_dict().values()):
         digest.update(tensor.detach().numpy().tobytes())
     return digest.hexdigest()
-
-
-def _tensor(values: np.ndarray) -> Tensor:
-    return torch.as_tensor(values, dtype=torch.float32)

@@ -8,11 +8,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from moe_robot_control.learning.gail import GailConfig
 from moe_robot_control.learning.ppo import PpoConfig
-from moe_robot_control.learning.settings import TrainingError
+from moe_robot_control.learning.settings import TrainingError, read_yaml
 from moe_robot_control.policies.spaces import SKILLS
 from moe_robot_control.share import share_path
 
@@ -87,12 +85,7 @@ def load_hybrid_config(
             value of the wrong kind, which is named.
     """
     path = share_path("config/training/roman.yaml") if path is None else path
-    try:
-        tree = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError) as error:
-        raise TrainingError(f"{path}: cannot be read: {error}") from error
-    except yaml.YAMLError as error:
-        raise TrainingError(f"{path}: malformed YAML") from error
+    tree = read_yaml(path)
     layers = {"defaults", "networks", "variants"}
     if not isinstance(tree, dict) or not layers >= tree.keys():
         raise TrainingError(f"{path}: expected the keys defaults, networks and variants")

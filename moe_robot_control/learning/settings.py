@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import yaml
 
@@ -17,6 +17,20 @@ class TrainingError(MoeRobotControlError):
     """Demonstrations or settings that cannot be trained from."""
 
 
+def read_yaml(path: Path) -> Any:
+    """The content of a YAML file.
+
+    Raises:
+        TrainingError: unreadable or malformed.
+    """
+    try:
+        return yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError) as error:
+        raise TrainingError(f"{path}: cannot be read: {error}") from error
+    except yaml.YAMLError as error:
+        raise TrainingError(f"{path}: malformed YAML") from error
+
+
 def load_settings(kind: type[SettingsT], path: Path) -> SettingsT:
     """Read a dataclass from a YAML file that has exactly its fields as keys.
 
@@ -24,12 +38,7 @@ def load_settings(kind: type[SettingsT], path: Path) -> SettingsT:
         TrainingError: unreadable or malformed, or a key is unknown or missing; the message
             names it.
     """
-    try:
-        tree = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError) as error:
-        raise TrainingError(f"{path}: cannot be read: {error}") from error
-    except yaml.YAMLError as error:
-        raise TrainingError(f"{path}: malformed YAML") from error
+    tree = read_yaml(path)
     names = {field.name for field in fields(kind)}
     keys = set(tree) if isinstance(tree, dict) else set()
     if keys != names:

@@ -19,14 +19,13 @@ from moe_robot_control.control.differential_ik import solve_position
 from moe_robot_control.control.kinematics import Kinematics
 from moe_robot_control.perception.camera import Camera
 from moe_robot_control.perception.estimator import NETWORK_SIZE, shrink
-from moe_robot_control.policies.spaces import NUM_SCENARIOS, OBJECTS
+from moe_robot_control.policies.spaces import ALL_SCENARIOS, OBJECTS
 from moe_robot_control.world.cameras import camera_of, make_renderer
 from moe_robot_control.world.envs import BenchVectorEnv
 from moe_robot_control.world.scene import build_spec, object_site
 from moe_robot_control.world.teachers import teach_stage
 
 CAMERAS = ("left", "right")
-ALL_SCENARIOS = tuple(range(1, NUM_SCENARIOS + 1))
 NUM_CLUTTER = 8
 NUM_SIMS = 48
 RUN_STEPS = 230

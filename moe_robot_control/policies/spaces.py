@@ -51,6 +51,7 @@ SKILL_OBJECTS: dict[str, tuple[str, ...]] = {
 """The objects that each expert sees."""
 
 NUM_SCENARIOS = len(SKILLS)
+ALL_SCENARIOS = tuple(range(1, NUM_SCENARIOS + 1))
 ACTION_SIZE = 4
 MAX_SPEED = 0.25
 """Largest end-effector speed along each axis [m/s]."""
