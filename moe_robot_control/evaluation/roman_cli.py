@@ -28,6 +28,7 @@ from moe_robot_control.evaluation.roman_report import (
     row_of,
     same,
     tables,
+    training_table,
     write_rows,
 )
 from moe_robot_control.evaluation.roman_suite import (
@@ -41,7 +42,7 @@ from moe_robot_control.evaluation.roman_suite import (
     suite,
 )
 from moe_robot_control.manifest import describe_run, manifest_path, read_manifest
-from moe_robot_control.policies.runtime import GATE_NAME, PolicyLoadError
+from moe_robot_control.policies.runtime import GATE_NAME, MONOLITHIC_NAME, PolicyLoadError
 from moe_robot_control.policies.spaces import SKILLS
 from moe_robot_control.share import share_path
 from moe_robot_control.world.disturbances import KINDS
@@ -58,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--episodes", type=int, default=100, help="of each scenario and condition")
     parser.add_argument("--skill-episodes", type=int, default=200, help="of each skill")
     parser.add_argument(
-        "--camera-episodes", type=int, default=0, help="of each scenario with rendered images"
+        "--camera-episodes", type=int, default=100, help="of each scenario with rendered images"
     )
     parser.add_argument("--models", type=Path, help="folder of the policies (models/policies)")
     parser.add_argument("--baselines", type=Path, default=Path("data/baselines"))
@@ -87,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
         for experiment in experiments
         if args.again or not any(same(row, experiment, hashes[experiment.method]) for row in rows)
     ]
-    order = {key_of(experiment): index for index, experiment in enumerate(suite(camera_episodes=1))}
+    order = {key_of(experiment): index for index, experiment in enumerate(suite())}
     threads = 0 if args.jobs == 1 else max(1, (os.cpu_count() or 1) // args.jobs)
     context = multiprocessing.get_context("spawn")
     with (
@@ -108,7 +109,7 @@ def run(args: argparse.Namespace) -> int:
         for kind in KINDS:
             seed = film_recovery(args.out / f"{kind}.mp4", policies, kind, FILMED_SCENARIO)
             print(f"{kind}: " + ("no recovery" if seed is None else f"recovery of seed {seed}"))
-    _write_report(args.out, rows, policies, args.quick)
+    _write_report(args.out, rows, policies, args.baselines, args.quick)
     Console().print(Markdown(tables(rows)))
     return 0
 
@@ -174,20 +175,28 @@ def _hash_of(method: str, policies: Path, baselines: Path) -> str:
     return digest.hexdigest()[:12]
 
 
+def _metrics(folder: Path) -> dict[str, dict]:
+    """What the manifests of reinforcement learning in `folder` tell, by network."""
+    found = {}
+    for name in (*SKILLS, GATE_NAME, MONOLITHIC_NAME):
+        model = folder / f"{name}.onnx"
+        metrics = read_manifest(model)["metrics"] if manifest_path(model).is_file() else {}
+        if "validated_success" in metrics:
+            found[name] = metrics
+    return found
+
+
 def _words(kind: str) -> str:
     return kind.replace("_", " ")
 
 
-def _write_report(out: Path, rows: list[dict[str, str]], policies: Path, quick: bool) -> None:
+def _write_report(
+    out: Path, rows: list[dict[str, str]], policies: Path, baselines: Path, quick: bool
+) -> None:
     command = shlex.join(["moe-robot-control", *sys.argv[1:]])
-    curves, parts = {}, []
-    for name in (*SKILLS, GATE_NAME):
-        model = policies / f"{name}.onnx"
-        metrics = read_manifest(model)["metrics"] if manifest_path(model).is_file() else {}
-        if "validated_success" in metrics:
-            curves[name] = metrics["validated_success"]
-            steps, seconds = metrics["environment_steps"], metrics["seconds"]
-            parts.append(f"| {name} | {steps:,} | {seconds / 60:.1f} | {metrics['parameters']:,} |")
+    own = _metrics(policies)
+    curves = {name: own[name]["validated_success"] for name in own}
+    rivals = {METHODS[name]: _metrics(baselines / name) for name in METHODS}
     text = [
         "# ROMAN",
         "",
@@ -198,15 +207,8 @@ def _write_report(out: Path, rows: list[dict[str, str]], policies: Path, quick: 
         "",
         tables(rows),
     ]
-    if parts:
-        text += [
-            "## Training",
-            "",
-            "| network | environment steps | minutes | parameters |",
-            "|---|---|---|---|",
-            *parts,
-            "",
-        ]
+    if own:
+        text += [training_table(own, rivals)]
     out.mkdir(parents=True, exist_ok=True)
     pictures = {
         "scenarios.png": lambda path: draw_methods(path, rows, "baselines"),

@@ -26,6 +26,17 @@ TITLES = {
     "baselines noise": "Rivals and ablations, noise of 20 mm",
 }
 
+EXPLANATIONS = {
+    "disturbances": "Of the episodes in which it happened.",
+    "camera": "The environment renders both cameras, the pose network and the tracker find the "
+    "objects; no errors are added.",
+    "baselines": "The *oracle* weighs ROMAN's experts by the true stage, the *hard gate* keeps "
+    "only ROMAN's largest weight, the *sparse gate* is a noisy top-2 network over ROMAN's "
+    "experts. All others learned experts and gate anew from the same demonstrations with as many "
+    "environment steps (*BC only*: none); the *monolithic* network has as many parameters as "
+    "experts and gate together.",
+}
+
 
 def row_of(result: Result, models: str) -> dict[str, str]:
     """A line of the CSV file; `models` is the hash of the policies that were measured."""
@@ -101,6 +112,8 @@ def tables(rows: Sequence[dict[str, str]]) -> str:
         heads = [task if section == "skills" else f"scenario {task}" for task in tasks]
         labels = list(dict.fromkeys(_label(row, by_condition) for row in lines))
         parts.append(f"## {TITLES[section]}\n")
+        if section in EXPLANATIONS:
+            parts.append(f"{EXPLANATIONS[section]}\n")
         parts.append("| | " + " | ".join(heads) + " |")
         parts.append("|---" * (len(tasks) + 1) + "|")
         for label in labels:
@@ -116,6 +129,37 @@ def cell(row: dict[str, str]) -> str:
         return "-"
     low, high = float(row["low"]), float(row["high"])
     return f"{row['success']}/{row['episodes']} ({low:.0%}-{high:.0%})".replace("%-", "-")
+
+
+def training_table(own: dict[str, dict], rivals: dict[str, dict[str, dict]]) -> str:
+    """Steps, time and size of each of ROMAN's networks, then of every rival as a whole.
+
+    Args:
+        own: metrics of a manifest for each network.
+        rivals: the same for each rival by its name; rivals without are left out.
+    """
+
+    def line(name: str, parts: Sequence[dict]) -> str:
+        steps, seconds, parameters = (
+            sum(part[key] for part in parts)
+            for key in ("environment_steps", "seconds", "parameters")
+        )
+        return f"| {name} | {steps:,} | {seconds / 60:.1f} | {parameters:,} |"
+
+    return "\n".join(
+        [
+            "## Training",
+            "",
+            "Minutes are each network's own; two learn side by side (`--jobs 2`).",
+            "",
+            "| network | environment steps | minutes | parameters |",
+            "|---|---|---|---|",
+            *(line(name, [metrics]) for name, metrics in own.items()),
+            line("**ROMAN**", list(own.values())),
+            *(line(name, list(parts.values())) for name, parts in rivals.items() if parts),
+            "",
+        ]
+    )
 
 
 def draw_methods(path: Path, rows: Sequence[dict[str, str]], section: str) -> None:

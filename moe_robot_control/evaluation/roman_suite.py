@@ -115,14 +115,14 @@ class Result:
 
 
 def suite(
-    episodes: int = 100, skill_episodes: int = 200, camera_episodes: int = 0
+    episodes: int = 100, skill_episodes: int = 200, camera_episodes: int = 100
 ) -> list[Experiment]:
     """All experiments, in the order of the report.
 
     Args:
         episodes: of each scenario and condition.
         skill_episodes: of each skill.
-        camera_episodes: of each scenario with the camera in the loop.
+        camera_episodes: of each scenario with the camera in the loop; 0 for none.
     """
     found = [
         Experiment("skills", "roman", "perception's errors", skill=skill, episodes=skill_episodes)

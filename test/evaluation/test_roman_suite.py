@@ -62,7 +62,7 @@ def random_scenes(count: int) -> Scene:
 
 
 def test_suite_covers_everything() -> None:
-    experiments = suite(camera_episodes=100)
+    experiments = suite()
     assert tuple(dict.fromkeys(e.section for e in experiments)) == SECTIONS
     assert {e.method for e in experiments} == set(METHODS)
     assert {e.skill for e in experiments if e.section == "skills"} == set(SKILLS)
@@ -80,9 +80,9 @@ def test_suite_covers_everything() -> None:
     assert len(set(keys)) == len(keys)
 
 
-def test_camera_episodes_are_extra() -> None:
-    assert [e for e in suite(camera_episodes=5) if not e.camera] == suite()
-    assert {e.episodes for e in suite(7, 9)} == {7, 9}
+def test_numbers_of_episodes() -> None:
+    assert [e for e in suite() if not e.camera] == suite(camera_episodes=0)
+    assert {e.episodes for e in suite(7, 9, 5)} == {7, 9, 5}
 
 
 def test_only_disturbed_episodes_count(monkeypatch: pytest.MonkeyPatch) -> None:
