@@ -36,6 +36,7 @@ from moe_robot_control.policies.spaces import (
     gate_observation,
 )
 from moe_robot_control.world.envs import BenchVectorEnv
+from moe_robot_control.world.handovers import Handovers
 from moe_robot_control.world.observers import ErrorModel
 from moe_robot_control.world.tasks import WITH_MARGIN
 
@@ -85,12 +86,19 @@ def expert_problem(
     config: HybridConfig,
     num_threads: int = 0,
 ) -> Problem:
-    """An expert in the scene of its skill; the tip starts wherever another may have left it."""
+    """An expert on the whole bench, which it has to leave as it is but for its own skill.
+
+    The tip starts anywhere, or all is as the skill before leaves it.
+    """
+    handovers = Handovers(skill, num_threads=num_threads)
 
     def make_env(num_envs: int) -> BenchVectorEnv:
         return BenchVectorEnv(
             num_envs,
             skill=skill,
+            whole_bench=True,
+            handovers=handovers,
+            handed_over=config.handed_over,
             tip_box=WIDE_TIP_BOX,
             errors=_errors(config),
             disturbed=config.disturbed,

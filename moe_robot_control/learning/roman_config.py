@@ -26,7 +26,7 @@ class HybridConfig:
             decayed to zero.
         intrinsic_weight, extrinsic_weight: w_I and w_E of r = w_I r_I + w_E r_E.
         absorbing: what is demonstrated to lead to success goes on to be rewarded after it.
-        position_bias, position_noise, disturbed: of the environment.
+        position_bias, position_noise, disturbed, handed_over: of the environment.
         scenarios: of which each episode of the whole bench draws one.
         top_k: gate weights that are kept.
         noisy_top_k: build the sparsely-gated network with that `top_k`.
@@ -46,6 +46,7 @@ class HybridConfig:
     position_bias: float
     position_noise: tuple[float, float]
     disturbed: float
+    handed_over: float
     scenarios: tuple[int, ...]
     top_k: int
     noisy_top_k: bool

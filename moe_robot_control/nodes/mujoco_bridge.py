@@ -217,7 +217,7 @@ class MujocoBridgeNode(Node):
         stage = int(self._task.stage[0])
         if self._task.success[0]:
             self._state = "succeeded"
-        elif self._task.out_of_order[0]:
+        elif self._task.failed[0]:
             self._state = "failed"
         elif self._elapsed >= self._limit - 1e-9:
             self._state = "timed_out"

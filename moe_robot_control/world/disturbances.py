@@ -9,6 +9,7 @@ import numpy as np
 from moe_robot_control.errors import MoeRobotControlError
 from moe_robot_control.policies.furniture import VIAL_WIDTH
 from moe_robot_control.policies.spaces import OBJECTS, SKILLS
+from moe_robot_control.world.scene import ALL_PARTS
 from moe_robot_control.world.simulation import BenchSimulation
 from moe_robot_control.world.tasks import CARRYING, BenchTask
 
@@ -54,6 +55,7 @@ class Disturbances:
         task: BenchTask,
         probability: float = 1.0,
         kinds: Sequence[str] = KINDS,
+        parts: Sequence[str] = ALL_PARTS,
     ) -> None:
         """Disturb `sim`, whose progress `task` follows.
 
@@ -61,6 +63,7 @@ class Disturbances:
             sim, task: of the environment.
             probability: share of the episodes that are disturbed.
             kinds: out of `KINDS`.
+            parts: that may be disturbed, where the scene holds them.
 
         Raises:
             DisturbanceError: unknown kind.
@@ -70,6 +73,7 @@ class Disturbances:
                 raise DisturbanceError(f"unknown kind {kind!r}: expected one of {', '.join(KINDS)}")
         self._sim, self._task = sim, task
         self._probability, self._kinds = probability, tuple(kinds)
+        self._parts = {part for part in parts if sim.has(part)}
         n = sim.num_sims
         self.happened = np.full(n, -1)
         self._planned = np.full(n, -1)
@@ -119,18 +123,18 @@ class Disturbances:
 
     def _stages(self, kind: str, start: int, goal: int) -> list[int]:
         """The stages at which `kind` can happen in a job from `start` to `goal`."""
-        sim, stages = self._sim, range(start, goal)
+        stages = range(start, goal)
         if kind == "drawer_shut":
-            return [stage for stage in stages if stage > DRAWER and sim.has("chest")]
+            return [stage for stage in stages if stage > DRAWER and "chest" in self._parts]
         if kind == "vial_dropped":
-            return [stage for stage in stages if stage in _CARRY_STAGES and sim.has("vial")]
+            return [stage for stage in stages if stage in _CARRY_STAGES and "vial" in self._parts]
         return [stage for stage in stages if self._movable(stage, goal)]
 
     def _movable(self, stage: int, goal: int) -> list[str]:
         return [
             part
             for part, last in MOVABLE.items()
-            if self._sim.has(part) and stage <= min(SKILLS.index(last), goal - 1)
+            if part in self._parts and stage <= min(SKILLS.index(last), goal - 1)
         ]
 
     def _move_object(self, i: int) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import gymnasium as gym
 import numpy as np
@@ -44,6 +44,19 @@ TICKS = round(DECISION_PERIOD / CONTROL_PERIOD)
 STEPS_PER_SKILL = 160
 """Length of an episode [decisions of 0.05 s] for each skill that is to be done."""
 
+
+class Starts(Protocol):
+    """States in which episodes may begin, such as `world.handovers.Handovers`."""
+
+    def __len__(self) -> int:
+        """How many there are."""
+
+    def place(
+        self, sim: BenchSimulation, ids: np.ndarray, rngs: Sequence[np.random.Generator]
+    ) -> None:
+        """Put each of the simulations `ids` into a state drawn by its rng."""
+
+
 ObserverFactory = Callable[[BenchSimulation], Observer]
 
 
@@ -77,6 +90,8 @@ class BenchVectorEnv(VectorEnv):
         thresholds: Thresholds = SUCCESS,
         disturbed: float = 0.0,
         disturbances: Sequence[str] = KINDS,
+        handovers: Starts | None = None,
+        handed_over: float = 0.5,
     ) -> None:
         """Build the environments.
 
@@ -96,6 +111,8 @@ class BenchVectorEnv(VectorEnv):
             thresholds: say when a skill is done.
             disturbed: share of the episodes in which something is disturbed.
             disturbances: kinds of it; see `world.disturbances`.
+            handovers: states from which some episodes of a skill on the whole bench begin.
+            handed_over: share of those episodes.
 
         Raises:
             TaskError, UnknownSkillError: no such scenario or skill.
@@ -115,7 +132,10 @@ class BenchVectorEnv(VectorEnv):
         parts = ALL_PARTS if skill is None or whole_bench else SKILL_PARTS[skill]
         self.sim = BenchSimulation(num_envs, parts, num_threads=num_threads)
         self.task = BenchTask(self.sim, thresholds)
-        self.disturbances = Disturbances(self.sim, self.task, disturbed, disturbances)
+        own_parts = ALL_PARTS if skill is None else SKILL_PARTS[skill]
+        self.disturbances = Disturbances(self.sim, self.task, disturbed, disturbances, own_parts)
+        self._handovers = handovers
+        self._handed_over = handed_over if handovers else 0.0
         self.commander = Commander(self.sim.arm, num_envs)
         self.observer = StateObserver(self.sim, errors) if observer is None else observer(self.sim)
         self._tip_box = np.asarray(tip_box, dtype=np.float64)
@@ -174,7 +194,7 @@ class BenchVectorEnv(VectorEnv):
             ids = np.flatnonzero(restarted)
             self._begin(ids, self._seeds.integers(2**31, size=len(ids)))
         success = self.task.success & ~restarted
-        terminated = success | (self.task.out_of_order & ~restarted)
+        terminated = success | (self.task.failed & ~restarted)
         limits = self._limits + STEPS_PER_SKILL * self.task.undone
         truncated = (self._steps >= limits) & ~terminated & ~restarted
         rewards = success.astype(np.float64)
@@ -204,6 +224,7 @@ class BenchVectorEnv(VectorEnv):
     def _begin(self, ids: np.ndarray, seeds: np.ndarray) -> None:
         for scenario, some in self._drawn(seeds):
             self.task.reset(seeds[some], scenario, self.skill, ids[some], self._tip_box)
+        self._hand_over(ids, seeds)
         skills = self.task.goal[ids] - self.task.stage[ids]
         own = STEPS_PER_SKILL * skills
         self._limits[ids] = self.max_steps if self._fixed_length else own
@@ -212,6 +233,14 @@ class BenchVectorEnv(VectorEnv):
         self.observer.reset(ids, [np.random.default_rng([int(seed), 99]) for seed in seeds])
         self._steps[ids] = 0
         self._finished[ids] = False
+
+    def _hand_over(self, ids: np.ndarray, seeds: np.ndarray) -> None:
+        if not self._handed_over:
+            return
+        rngs = [np.random.default_rng([int(seed), 23]) for seed in seeds]
+        chosen = [i for i, rng in enumerate(rngs) if rng.random() < self._handed_over]
+        if chosen:
+            self._handovers.place(self.sim, ids[chosen], [rngs[i] for i in chosen])
 
     def _drawn(self, seeds: np.ndarray) -> list[tuple[int | None, np.ndarray]]:
         """The scenarios of new episodes, and which of them have each."""

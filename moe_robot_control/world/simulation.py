@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import mujoco
 import mujoco.batch
@@ -16,6 +17,18 @@ from moe_robot_control.world.scene import (
     build_model,
     object_site,
 )
+
+
+@dataclass(frozen=True)
+class State:
+    """One simulation at rest: all positions, and where the furniture stands.
+
+    Attributes: MuJoCo's arrays of one simulation.
+    """
+
+    qpos: np.ndarray
+    body_pos: np.ndarray
+    body_quat: np.ndarray
 
 
 class BenchSimulation:
@@ -168,6 +181,19 @@ class BenchSimulation:
         self.qpos[ids[:, None], self._finger_qpos] = width[:, None] / 2
         self._ctrl[ids] = 0.0
         self._ctrl[ids, self._gripper_ctrl] = width
+
+    def save(self, index: int) -> State:
+        """A copy of one simulation's positions."""
+        return State(
+            self.qpos[index].copy(),
+            self.body_pos[index].copy(),
+            self.body_quat[index].copy(),
+        )
+
+    def restore(self, index: int, state: State) -> None:
+        """Put one simulation at rest into the state of one with the same parts."""
+        self.qpos[index], self.qvel[index] = state.qpos, 0.0
+        self.body_pos[index], self.body_quat[index] = state.body_pos, state.body_quat
 
     def settle(self, ids: np.ndarray, steps: int) -> None:
         """Let simulations `ids` come to rest for `steps` physics steps; time starts at zero."""

@@ -44,6 +44,8 @@ BOX_FLOOR = 0.006
 VIAL_HALF_LENGTH = 0.04
 CARRIED_HEIGHT = 0.11
 """Only a vial whose middle has been this high was carried, not dragged [m]."""
+LYING = 0.3
+"""A vial whose axis has turned so far from the vertical lies: the vertical's share of it."""
 CARRYING = ("pick_and_place", "pick_and_insert", "pick_and_drop")
 SETTLING_TIME = 0.25
 """Loose parts come to rest for this long before an episode begins [s]."""
@@ -150,6 +152,7 @@ class BenchTask:
         goal: stage at which the episode has succeeded. Shape (n,).
         out_of_order: a later skill's result came before its turn. Shape (n,), bool.
         carried: the vial has been lifted since the present skill began. Shape (n,), bool.
+        knocked_over: the vial fell on its side while no skill handled it. Shape (n,), bool.
     """
 
     def __init__(self, sim: BenchSimulation, thresholds: Thresholds = SUCCESS) -> None:
@@ -163,13 +166,19 @@ class BenchTask:
         self.goal = np.full(sim.num_sims, NUM_SCENARIOS)
         self.out_of_order = np.zeros(sim.num_sims, dtype=bool)
         self.carried = np.zeros(sim.num_sims, dtype=bool)
+        self.knocked_over = np.zeros(sim.num_sims, dtype=bool)
         self._kinematics = Kinematics(sim.arm.kinematics, sim.arm.joint_names, sim.arm.tip_site)
         self._placements = load_placements()
 
     @property
     def success(self) -> np.ndarray:
         """Whether everything asked for is done, in order. Shape (n,), bool."""
-        return (self.stage >= self.goal) & ~self.out_of_order
+        return (self.stage >= self.goal) & ~self.failed
+
+    @property
+    def failed(self) -> np.ndarray:
+        """Whether nothing can mend the episode any more. Shape (n,), bool."""
+        return self.out_of_order | self.knocked_over
 
     def reset(
         self,
@@ -209,7 +218,7 @@ class BenchTask:
         self.stage[ids] = self.reached[ids] = stage
         self.goal[ids] = NUM_SCENARIOS if skill is None else stage + 1
         self.out_of_order[ids] = False
-        self.carried[ids] = False
+        self.carried[ids] = self.knocked_over[ids] = False
 
     def update(self) -> None:
         """Take note of what has been done since the last call."""
@@ -222,9 +231,11 @@ class BenchTask:
             ],
             axis=1,
         )
+        running = self.stage < self.goal
         if self.sim.has("vial"):
             self.carried |= self.sim.body_position("vial/vial")[:, 2] > CARRIED_HEIGHT
-        running = self.stage < self.goal
+            lying = self.sim.body_up("vial/vial")[:, 2] < LYING
+            self.knocked_over |= lying & running & ~np.append(_CARRIES, True)[self.stage]
         skills = np.arange(NUM_SCENARIOS)
         later = skills > self.reached[:, None]
         advance = holds & ~self._done & ~later & (self.carried[:, None] | ~_CARRIES)
