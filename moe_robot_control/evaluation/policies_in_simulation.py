@@ -27,6 +27,7 @@ from moe_robot_control.policies.spaces import (
 )
 from moe_robot_control.world.disturbances import KINDS
 from moe_robot_control.world.envs import BenchVectorEnv
+from moe_robot_control.world.scene import ALL_PARTS
 from moe_robot_control.world.tasks import first_stage
 from moe_robot_control.world.teachers import teach_stage, teach_weights
 
@@ -146,7 +147,7 @@ def run_in_simulation(
     """
     start = first_stage(scenario, skill)
     total = 1 if scenario is None else len(SKILLS) - start
-    whole = {"whole_bench": True} if skill is not None else {}
+    whole = {"parts": ALL_PARTS} if skill is not None else {}
     env = BenchVectorEnv(len(seeds), scenario=scenario, skill=skill, **(whole | options))
     _, info = env.reset(seed=list(seeds))
     running = np.ones(len(seeds), dtype=bool)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -86,18 +87,21 @@ def expert_problem(
     config: HybridConfig,
     num_threads: int = 0,
 ) -> Problem:
-    """An expert on the whole bench, which it has to leave as it is but for its own skill.
+    """An expert in the scene of its skill and of the one before.
 
     The tip starts anywhere, or all is as the skill before leaves it.
     """
-    handovers = Handovers(skill, num_threads=num_threads)
+
+    @cache
+    def handovers() -> Handovers:
+        return Handovers(skill, num_threads=num_threads)
 
     def make_env(num_envs: int) -> BenchVectorEnv:
         return BenchVectorEnv(
             num_envs,
             skill=skill,
-            whole_bench=True,
-            handovers=handovers,
+            parts=handovers().parts,
+            handovers=handovers(),
             handed_over=config.handed_over,
             tip_box=WIDE_TIP_BOX,
             errors=_errors(config),

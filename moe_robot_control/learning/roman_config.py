@@ -129,6 +129,7 @@ def _check(config: HybridConfig, path: Path) -> None:
         "extrinsic_weight": (config.extrinsic_weight, 0, math.inf),
         "position_bias": (config.position_bias, 0, math.inf),
         "disturbed": (config.disturbed, 0, 1),
+        "handed_over": (config.handed_over, 0, 1),
         "top_k": (config.top_k, 1, len(SKILLS)),
         "repeat": (config.repeat, 1, math.inf),
         "validate_every": (config.validate_every, 1, math.inf),

@@ -83,7 +83,7 @@ class BenchVectorEnv(VectorEnv):
         reward: str = "dense",
         errors: ErrorModel | None = None,
         max_steps: int | None = None,
-        whole_bench: bool | None = None,
+        parts: Sequence[str] | None = None,
         tip_box: np.ndarray = TIP_START,
         observer: ObserverFactory | None = None,
         num_threads: int = 0,
@@ -104,14 +104,15 @@ class BenchVectorEnv(VectorEnv):
             errors: error model of what is observed; none by default.
             max_steps: decisions until truncation; 160 for each skill to be done by
                 default, and as many more for one that was undone.
-            whole_bench: show a single skill on the whole bench as well.
+            parts: of a skill's scene; those it needs by default (`SKILL_PARTS`), `ALL_PARTS` for
+                the whole bench. A scenario shows the whole bench.
             tip_box: corners of the box in which the tip starts [m]. Shape (2, 3).
             observer: another source of scenes than true positions, such as the cameras.
             num_threads: threads that step; 0 uses every core.
             thresholds: say when a skill is done.
             disturbed: share of the episodes in which something is disturbed.
             disturbances: kinds of it; see `world.disturbances`.
-            handovers: states from which some episodes of a skill on the whole bench begin.
+            handovers: states of the same parts from which some of a skill's episodes begin.
             handed_over: share of those episodes.
 
         Raises:
@@ -129,10 +130,10 @@ class BenchVectorEnv(VectorEnv):
         longest = STEPS_PER_SKILL * max(self.scenarios, default=1)
         self.max_steps = longest if max_steps is None else max_steps
         self._fixed_length = max_steps is not None
-        parts = ALL_PARTS if skill is None or whole_bench else SKILL_PARTS[skill]
+        own_parts = ALL_PARTS if skill is None else SKILL_PARTS[skill]
+        parts = own_parts if skill is None or parts is None else parts
         self.sim = BenchSimulation(num_envs, parts, num_threads=num_threads)
         self.task = BenchTask(self.sim, thresholds)
-        own_parts = ALL_PARTS if skill is None else SKILL_PARTS[skill]
         self.disturbances = Disturbances(self.sim, self.task, disturbed, disturbances, own_parts)
         self._handovers = handovers
         self._handed_over = handed_over if handovers else 0.0

@@ -10,6 +10,7 @@ from moe_robot_control.control.differential_ik import solve_position
 from moe_robot_control.control.kinematics import Kinematics
 from moe_robot_control.policies.spaces import ACTION_HIGH, ACTION_LOW, SKILLS, check_skill
 from moe_robot_control.world.envs import BenchVectorEnv
+from moe_robot_control.world.scene import ALL_PARTS, SKILL_PARTS
 from moe_robot_control.world.simulation import BenchSimulation, State
 from moe_robot_control.world.teachers import teach_stage
 
@@ -26,12 +27,15 @@ class Handovers:
 
     A skill alone begins with the hand in the open; in a job it begins with the fingers about a
     vial that is to stay where it is, or behind a handle.
+
+    Attributes:
+        parts: of the scene: those of both skills.
     """
 
     def __init__(
         self, skill: str, count: int = COUNT, seed: int = SEED, num_threads: int = 0
     ) -> None:
-        """Let the skill before be done `count` times on the whole bench.
+        """Let the skill before be done `count` times.
 
         Args:
             skill: that takes over; the first one takes over from none and has no handovers.
@@ -45,11 +49,12 @@ class Handovers:
         stage = SKILLS.index(check_skill(skill))
         self._states: list[State] = []
         self._kinematics: Kinematics | None = None
+        before = SKILLS[max(stage - 1, 0)]
+        both = {*SKILL_PARTS[skill], *SKILL_PARTS[before]}
+        self.parts = tuple(part for part in ALL_PARTS if part in both)
         if stage == 0:
             return
-        env = BenchVectorEnv(
-            count, skill=SKILLS[stage - 1], whole_bench=True, num_threads=num_threads
-        )
+        env = BenchVectorEnv(count, skill=before, parts=self.parts, num_threads=num_threads)
         arm = env.sim.arm
         self._kinematics = Kinematics(arm.kinematics, arm.joint_names, arm.tip_site)
         _, info = env.reset(seed=seed)
@@ -68,7 +73,7 @@ class Handovers:
     def place(
         self, sim: BenchSimulation, ids: np.ndarray, rngs: Sequence[np.random.Generator]
     ) -> None:
-        """Put each of the simulations `ids`, of the whole bench, into a state drawn by its rng."""
+        """Put each of the simulations `ids`, of `parts`, into a state drawn by its rng."""
         for index, rng in zip(ids, rngs, strict=True):
             sim.restore(int(index), self._states[rng.integers(len(self._states))])
         sim.forward(ids)

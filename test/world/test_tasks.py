@@ -104,6 +104,26 @@ def test_out_of_order_fails() -> None:
     assert task.out_of_order[0] and not task.success[0]
 
 
+def knock_over(sim: BenchSimulation) -> None:
+    pose = np.hstack([sim.body_position("vial/vial"), [[0.0]]])
+    sim.place_loose("vial", np.array([0]), pose, pitch=1.5)
+    sim.forward()
+
+
+@pytest.mark.parametrize(("skill", "fails"), [("pull_drawer", True), ("pick_and_insert", False)])
+def test_a_vial_knocked_over_in_passing_fails(skill: str, fails: bool) -> None:
+    sim = BenchSimulation(1)
+    task = BenchTask(sim)
+    task.reset([0], skill=skill)
+    task.update()
+    assert not task.failed[0]
+    knock_over(sim)
+    task.update()
+    assert task.knocked_over[0] == task.failed[0] == fails
+    task.reset([0], skill=skill)
+    assert not task.failed[0]
+
+
 def test_same_seed_same_state_and_other_seed_another() -> None:
     states = []
     for seed in (5, 5, 6):
