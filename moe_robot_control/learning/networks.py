@@ -52,11 +52,13 @@ def _gripper(width: Tensor) -> list[Tensor]:
     return [width / MAX_GRIPPER_WIDTH, torch.tanh((width - VIAL_WIDTH) / 0.01)]
 
 
-def mlp(inputs: int, outputs: int, width: int, depth: int) -> nn.Sequential:
-    """`depth` hidden layers of `width` units with SiLU."""
+def mlp(
+    inputs: int, outputs: int, width: int, depth: int, activation: type[nn.Module] = nn.SiLU
+) -> nn.Sequential:
+    """`depth` hidden layers of `width` units."""
     layers: list[nn.Module] = []
     for _ in range(depth):
-        layers += [nn.Linear(inputs, width), nn.SiLU()]
+        layers += [nn.Linear(inputs, width), activation()]
         inputs = width
     return nn.Sequential(*layers, nn.Linear(inputs, outputs))
 
@@ -82,24 +84,30 @@ class ActionNetwork(nn.Module):
         return torch.cat([velocity * MAX_SPEED, gripper], dim=1)
 
 
+def skill_features(observation: Tensor) -> Tensor:
+    """Where one or two objects are to the tip and to each other. (n, 4 + 4k) -> (n, f)."""
+    tip, gripper, positions, known = _split(observation)
+    num_objects = positions.shape[1]
+    features = [*_gripper(gripper), tip[:, 2:] / 0.3]
+    for k in range(num_objects):
+        features += _scaled(positions[:, k] - tip, known[:, k])
+    if num_objects == 2:
+        features += _scaled(positions[:, 1] - positions[:, 0], known[:, 0] * known[:, 1])
+    return torch.cat(features, dim=1)
+
+
 class ExpertNetwork(ActionNetwork):
     """Observation of one skill, (n, 4 + 4k), to action, (n, 4)."""
 
     def __init__(self, skill: str, width: int = 128, depth: int = 3) -> None:
         super().__init__()
-        self.num_objects = len(SKILL_OBJECTS[skill])
-        self.num_inputs = 4 + 4 * self.num_objects
+        self.num_inputs = 4 + 4 * len(SKILL_OBJECTS[skill])
         size = self.features(torch.zeros(1, self.num_inputs)).shape[1]
         self.layers = mlp(size, 4, width, depth)
 
     def features(self, observation: Tensor) -> Tensor:
-        tip, gripper, positions, known = _split(observation)
-        features = [*_gripper(gripper), tip[:, 2:] / 0.3]
-        for k in range(self.num_objects):
-            features += _scaled(positions[:, k] - tip, known[:, k])
-        if self.num_objects == 2:
-            features += _scaled(positions[:, 1] - positions[:, 0], known[:, 0] * known[:, 1])
-        return torch.cat(features, dim=1)
+        """See `skill_features`."""
+        return skill_features(observation)
 
 
 def scene_features(observation: Tensor) -> Tensor:

@@ -33,6 +33,7 @@ from moe_robot_control.policies.spaces import (
     MAX_GRIPPER_WIDTH,
     MAX_SPEED,
     SKILLS,
+    command_of,
     expert_observation,
     gate_observation,
 )
@@ -179,11 +180,6 @@ def _action_problem(
         velocity, opening = network.logits(observation)
         return torch.cat([velocity, torch.tanh(opening / 2.0)[:, None]], dim=1)
 
-    def execute(_: np.ndarray, actions: np.ndarray) -> np.ndarray:
-        clipped = np.clip(actions, -1.0, 1.0)
-        opening = (clipped[:, 3:] + 1.0) / 2.0 * MAX_GRIPPER_WIDTH
-        return np.concatenate([clipped[:, :3] * MAX_SPEED, opening], axis=1)
-
     labels = np.concatenate([episode.actions for episode in episodes])
     opening = labels[:, 3:] / MAX_GRIPPER_WIDTH * 2.0 - 1.0
     normalised = np.concatenate([labels[:, :3] / MAX_SPEED, opening], axis=1)
@@ -192,7 +188,7 @@ def _action_problem(
         network=network,
         model=GaussianActorCritic(network, mean_of, 4, config.ppo.initial_std),
         num_actions=4,
-        execute=execute,
+        execute=lambda _, actions: command_of(actions),
         make_env=make_env,
         cloning_loss=action_loss,
         observations=to_tensor(np.concatenate(observations)),

@@ -119,6 +119,22 @@ def expert_observation(scene: Scene, skill: str) -> np.ndarray:
     return _observation(scene, SKILL_OBJECTS[check_skill(skill)])
 
 
+SHARED_OBSERVATION_SIZE = observation_size(max(map(len, SKILL_OBJECTS.values())))
+
+
+def shared_observation(scene: Scene, skill: str) -> np.ndarray:
+    """`expert_observation` filled up with zeros to one length for all skills. (..., 12)."""
+    own = expert_observation(scene, skill)
+    room = SHARED_OBSERVATION_SIZE - own.shape[-1]
+    return np.concatenate([own, np.zeros((*own.shape[:-1], room))], axis=-1)
+
+
+def command_of(actions: np.ndarray) -> np.ndarray:
+    """Actions in [-1, 1], clipped, to velocities [m/s] and gripper opening [m]. (..., 4)."""
+    share = (np.clip(actions, -1.0, 1.0) + 1.0) / 2.0
+    return ACTION_LOW + share * (ACTION_HIGH - ACTION_LOW)
+
+
 def gate_observation(scene: Scene) -> np.ndarray:
     """Observation of the manipulation network: the same over all objects. Shape (..., 48)."""
     return _observation(scene, OBJECTS)
