@@ -7,6 +7,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from tqdm import tqdm
@@ -34,6 +35,7 @@ from moe_robot_control.share import share_path
 from moe_robot_control.world.observers import ErrorModel
 from moe_robot_control.world.tasks import check_scenario
 
+PLAIN = "plain_"
 BATCH = 50
 """Episodes that run at once."""
 FIRST_TRAINING_SEED = 1_000_000
@@ -46,33 +48,35 @@ class EvaluationError(MoeRobotControlError):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `evaluate`."""
-    parser.add_argument("--scenario", type=int, action="append", help="1 to 7; may be repeated")
-    parser.add_argument("--skill", action="append", help="one skill with its expert alone")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the first episode of each")
-    parser.add_argument("--episodes", type=int, default=20, help="of each scenario or skill")
-    parser.add_argument("--json", type=Path, help="also write the results there")
-    parser.add_argument("--out", type=Path, help="folder for a page with the table and a picture")
-    parser.add_argument("--models", type=Path, help="folder of the policies (models/policies)")
-    parser.add_argument(
-        "--top-k", type=int, default=len(SKILLS), help="keep the k largest gate weights (all)"
-    )
-    parser.add_argument(
+
+    def add(flag: str, **options: Any) -> None:
+        # under names of their own: those of a KIND would silently replace them
+        if "action" not in options or options["action"] == "append":
+            options["metavar"] = flag[2:].upper()
+        parser.add_argument(flag, dest=PLAIN + flag[2:].replace("-", "_"), **options)
+
+    add("--scenario", type=int, action="append", help="1 to 7; may be repeated")
+    add("--skill", action="append", help="one skill with its expert alone")
+    add("--seed", type=int, default=0, help="seed of the first episode of each")
+    add("--episodes", type=int, default=20, help="of each scenario or skill")
+    add("--json", type=Path, help="also write the results there")
+    add("--out", type=Path, help="folder for a page with the table and a picture")
+    add("--models", type=Path, help="folder of the policies (models/policies)")
+    add("--top-k", type=int, default=len(SKILLS), help="keep the k largest gate weights (all)")
+    add(
         "--simulation",
         action="store_true",
         help="in the environments, from true positions, instead of over the graph from images",
     )
-    parser.add_argument("--teacher", action="store_true", help="simulation: the scripted experts")
-    parser.add_argument(
-        "--position-bias", type=float, default=0.0, help="simulation: constant error [m]"
-    )
-    parser.add_argument(
-        "--position-noise", type=float, default=0.0, help="simulation: error of every look [m]"
-    )
+    add("--teacher", action="store_true", help="simulation: the scripted experts")
+    add("--position-bias", type=float, default=0.0, help="simulation: constant error [m]")
+    add("--position-noise", type=float, default=0.0, help="simulation: error of every look [m]")
     kinds = parser.add_subparsers(dest="kind", metavar="KIND")
     roman = kinds.add_parser("roman", help="noise, disturbances, rivals and ablations")
     roman_cli.add_arguments(roman)
     perception = kinds.add_parser("perception", help="position errors on held-out renders")
     perception_accuracy.add_arguments(perception)
+    parser.set_defaults(defaults=_plain(parser.parse_args([])))
 
 
 def run(args: argparse.Namespace) -> int:
@@ -81,10 +85,16 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         MoeRobotControlError: unknown skill or scenario, unusable models, impossible options.
     """
+    plain = _plain(args)
+    misplaced = [name for name, value in plain.items() if value != args.defaults[name]]
+    if args.kind and misplaced:
+        flag = misplaced[0].replace("_", "-")
+        raise EvaluationError(f"--{flag} must come after {args.kind!r}, if it is an option of it")
     if args.kind == "perception":
         return perception_accuracy.run(args)
     if args.kind == "roman":
         return roman_cli.run(args)
+    vars(args).update(plain)
     _check(args)
     skills = [check_skill(skill) for skill in args.skill or []]
     scenarios = [check_scenario(scenario) for scenario in args.scenario or []]
@@ -93,6 +103,12 @@ def run(args: argparse.Namespace) -> int:
     if args.simulation:
         return _run_in_simulation(args, skills, scenarios)
     return _run_over_graph(args, skills, scenarios)
+
+
+def _plain(args: argparse.Namespace) -> dict[str, Any]:
+    """What was given before a KIND, or without one."""
+    found = vars(args).items()
+    return {name.removeprefix(PLAIN): value for name, value in found if name.startswith(PLAIN)}
 
 
 def _check(args: argparse.Namespace) -> None:

@@ -102,3 +102,18 @@ def test_bad_input_is_one_line(
 def test_teacher_needs_the_simulation(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", "--teacher"]) == 2
     assert "--simulation" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "flag"),
+    [
+        (["--episodes", "3", "roman", "--quick"], "--episodes"),
+        (["--scenario", "3", "perception"], "--scenario"),
+        (["--simulation", "roman"], "--simulation"),
+    ],
+)
+def test_an_option_before_the_kind_is_not_ignored(
+    words: list[str], flag: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", *words]) == 2
+    assert f"{flag} must come after" in capsys.readouterr().err
