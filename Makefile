@@ -22,7 +22,7 @@ export MUJOCO_GL ?= egl
 demo: $(STAMP)
 	@$(VENV)/bin/moe-robot-control demo $(if $(SEED),--seed $(SEED)) \
 	    $(if $(SCENARIO),--scenario $(SCENARIO)) $(if $(EPISODES),--episodes $(EPISODES)) \
-	    $(if $(VIEWER),--viewer) $(ARGS)
+	    $(if $(POLICY),--policy $(POLICY)) $(if $(VIEWER),--viewer) $(ARGS)
 
 test: $(STAMP)
 	@$(VENV)/bin/python -m pytest $(ARGS)

@@ -74,6 +74,7 @@ class GraphOptions:
         autostart: begin the first episode at once.
         top_k: how many of the gate's weights to keep.
         model_directory: folder of the policies; empty: the package's own.
+        policy: name of one network in that folder that serves all skills; empty: an expert each.
         perception_model: file of the pose network; empty: the package's own.
         namespace: of all nodes.
         parameter_files: YAML files that override those in `config`.
@@ -90,6 +91,7 @@ class GraphOptions:
     autostart: bool = True
     top_k: int | None = None
     model_directory: str = ""
+    policy: str = ""
     perception_model: str = ""
     namespace: str = ""
     parameter_files: tuple[str, ...] = ()
@@ -111,7 +113,7 @@ def build_graph(options: GraphOptions | None = None) -> list[NodeSpec]:
     """The nodes of a graph.
 
     Raises:
-        GraphError: unknown kind or scenario.
+        GraphError: unknown kind or scenario, or a policy's name that cannot be a node's.
         UnknownSkillError: unknown skill.
     """
     options = GraphOptions() if options is None else options
@@ -121,6 +123,8 @@ def build_graph(options: GraphOptions | None = None) -> list[NodeSpec]:
         raise GraphError(
             f"scenario {options.scenario} does not exist: expected 1 to {NUM_SCENARIOS}"
         )
+    if options.policy and not options.policy.isidentifier():
+        raise GraphError(f"policy {options.policy!r}: expected a name of letters, digits and _")
     if options.skill:
         check_skill(options.skill)
     simulated = {"use_sim_time": True, "arm": options.arm}
@@ -150,11 +154,17 @@ def build_graph(options: GraphOptions | None = None) -> list[NodeSpec]:
     if options.top_k is not None:
         gate["top_k"] = options.top_k
     nodes.append(_node("manipulation_network", options, gate))
-    experts = (options.skill,) if options.skill else SKILLS
-    nodes += [
-        _node("expert_policy", options, {**simulated, **models, "skill": skill}, name=skill)
-        for skill in experts
-    ]
+    expert = simulated | models
+    if options.policy:
+        expert["shared_policy"] = options.policy
+        all_skills = expert | {"skill": options.skill or "all"}
+        nodes.append(_node("expert_policy", options, all_skills, name=options.policy))
+    else:
+        experts = (options.skill,) if options.skill else SKILLS
+        nodes += [
+            _node("expert_policy", options, expert | {"skill": skill}, name=skill)
+            for skill in experts
+        ]
     commander = simulated | {"lockstep": options.lockstep}
     nodes.append(_node("velocity_commander", options, commander))
     return nodes

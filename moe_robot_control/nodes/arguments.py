@@ -24,6 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--wait", action="store_true", help="begin no episode until ~/reset")
     parser.add_argument("--top-k", type=int, default=None, help="keep the k largest gate weights")
     parser.add_argument("--model-directory", default="", help="folder of the policies' ONNX files")
+    parser.add_argument(
+        "--policy", default="", help="one network of that folder that serves all skills"
+    )
     parser.add_argument("--perception-model", default="", help="the pose network's ONNX file")
     parser.add_argument("--namespace", default="", help="namespace of all nodes")
     parser.add_argument(
@@ -49,6 +52,7 @@ def options_from(arguments: argparse.Namespace) -> GraphOptions:
         autostart=not arguments.wait,
         top_k=arguments.top_k,
         model_directory=arguments.model_directory,
+        policy=arguments.policy,
         perception_model=arguments.perception_model,
         namespace=arguments.namespace,
         parameter_files=tuple(arguments.parameters),
@@ -62,6 +66,7 @@ def to_arguments(options: GraphOptions) -> list[str]:
         ("--skill", options.skill),
         ("--arm", options.arm),
         ("--model-directory", options.model_directory),
+        ("--policy", options.policy),
         ("--perception-model", options.perception_model),
         ("--namespace", options.namespace),
     ):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +13,15 @@ from moe_robot_control.policies.moe import SparseMixture
 from moe_robot_control.policies.spaces import (
     ACTION_SIZE,
     GATE_OBSERVATION_SIZE,
+    SHARED_OBSERVATION_SIZE,
     SKILLS,
     check_skill,
     expert_columns,
     expert_observation_size,
 )
 
+Policy = Callable[[np.ndarray], np.ndarray]
+"""From observations to answers, shapes (n, d) or (d,)."""
 GATE_NAME = "manipulation_network"
 MONOLITHIC_NAME = "monolithic"
 
@@ -100,6 +103,51 @@ def load_expert(skill: str, directory: str | Path) -> OnnxPolicy:
     return OnnxPolicy(path, expert_observation_size(skill), ACTION_SIZE)
 
 
+def load_experts(
+    directory: str | Path, shared: str = "", skills: Sequence[str] = SKILLS
+) -> dict[str, Policy]:
+    """Experts by skill: each maps the skill's own observation to an action.
+
+    Args:
+        directory: of the ONNX files.
+        shared: name of one network that serves all skills; empty: one network for each.
+        skills: whose.
+
+    Raises:
+        UnknownSkillError, PolicyLoadError: no such skill, or a file is unusable.
+    """
+    if not shared:
+        return {skill: load_expert(skill, directory) for skill in skills}
+    policy = load_shared(directory, shared)
+    return {skill: SharedExpert(policy, check_skill(skill)) for skill in skills}
+
+
+def load_shared(directory: str | Path, name: str) -> OnnxPolicy:
+    """The network `<directory>/<name>.onnx` for all skills.
+
+    It maps the observation of `spaces.shared_observation` and the skill as one-hot, together
+    (19), to an action (4).
+    """
+    path = Path(directory) / f"{name}.onnx"
+    return OnnxPolicy(path, SHARED_OBSERVATION_SIZE + len(SKILLS), ACTION_SIZE)
+
+
+class SharedExpert:
+    """One skill of a network that serves all."""
+
+    def __init__(self, policy: OnnxPolicy, skill: str) -> None:
+        """Ask `policy` for `skill`."""
+        self._policy = policy
+        room = SHARED_OBSERVATION_SIZE - expert_observation_size(skill)
+        self._rest = np.concatenate([np.zeros(room), np.eye(len(SKILLS))[SKILLS.index(skill)]])
+
+    def __call__(self, observation: np.ndarray) -> np.ndarray:
+        """The answer to the skill's own observations, (n, 4 + 4k) or (4 + 4k,)."""
+        observation = np.asarray(observation)
+        rest = np.broadcast_to(self._rest, (*observation.shape[:-1], len(self._rest)))
+        return self._policy(np.concatenate([observation, rest], axis=-1))
+
+
 def load_gate(directory: str | Path) -> OnnxPolicy:
     """The manipulation network in `directory`: observation -> weights (7)."""
     path = Path(directory) / f"{GATE_NAME}.onnx"
@@ -112,15 +160,20 @@ def load_monolithic(directory: str | Path) -> OnnxPolicy:
     return OnnxPolicy(path, GATE_OBSERVATION_SIZE, ACTION_SIZE)
 
 
-def load_mixture(directory: str | Path) -> SparseMixture:
+def load_mixture(directory: str | Path, shared: str = "") -> SparseMixture:
     """All experts in `directory`: observations of the whole scene and weights -> actions.
+
+    Args:
+        directory: of the ONNX files.
+        shared: name of one network that serves all skills, instead of one for each.
 
     Raises:
         PolicyLoadError: a file is unusable.
     """
 
-    def expert(skill: str) -> Callable[[np.ndarray], np.ndarray]:
-        policy, columns = load_expert(skill, directory), expert_columns(skill)
+    def of_whole_scene(skill: str, policy: Policy) -> Policy:
+        columns = expert_columns(skill)
         return lambda observation: policy(observation[:, columns])
 
-    return SparseMixture([expert(skill) for skill in SKILLS])
+    experts = load_experts(directory, shared)
+    return SparseMixture([of_whole_scene(skill, policy) for skill, policy in experts.items()])

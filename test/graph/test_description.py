@@ -28,6 +28,7 @@ CHOSEN = GraphOptions(
     autostart=False,
     top_k=2,
     model_directory="/models",
+    policy="soft_modular",
     perception_model="/net.onnx",
     namespace="left_arm",
     parameter_files=("/a.yaml", "/b.yaml"),
@@ -51,6 +52,15 @@ def test_the_whole_graph() -> None:
     assert specs["velocity_commander"].parameters["lockstep"]
 
 
+@pytest.mark.parametrize("skill", ["", "unbox"])
+def test_one_policy_for_all_skills(skill: str) -> None:
+    specs = {spec.name: spec for spec in build_graph(GraphOptions(policy="one", skill=skill))}
+    (node,) = [spec for spec in specs.values() if spec.executable == "expert_policy"]
+    assert node.name == "one"
+    assert node.parameters["skill"] == (skill or "all")
+    assert node.parameters["shared_policy"] == "one"
+
+
 def test_every_node_has_a_parameters_file() -> None:
     for spec in build_graph():
         (path,) = spec.parameter_files
@@ -69,6 +79,8 @@ def test_bad_options() -> None:
     for scenario in (0, 8, 9):
         with pytest.raises(GraphError, match=f"{scenario}.*1 to 7"):
             build_graph(GraphOptions(scenario=scenario))
+    with pytest.raises(GraphError, match=r"'soft-modular\.onnx'"):
+        build_graph(GraphOptions(policy="soft-modular.onnx"))
     with pytest.raises(GraphError, match="dishes"):
         build_graph(GraphOptions(kind="dishes"))
     with pytest.raises(UnknownSkillError, match="dance"):
@@ -83,7 +95,8 @@ def test_options_survive_the_command_line(options: GraphOptions) -> None:
 
 
 def test_ros_arguments_quote_texts() -> None:
-    (expert,) = [spec for spec in build_graph(CHOSEN) if spec.executable == "expert_policy"]
+    chosen = replace(CHOSEN, policy="")
+    (expert,) = [spec for spec in build_graph(chosen) if spec.executable == "expert_policy"]
     arguments = expert.ros_arguments()
     assert arguments[:5] == ["--ros-args", "-r", "__node:=unbox", "-r", "__ns:=/left_arm"]
     assert "skill:='unbox'" in arguments

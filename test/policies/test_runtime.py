@@ -10,9 +10,16 @@ from moe_robot_control.policies.runtime import (
     PolicyLoadError,
     PolicyOutputError,
     load_expert,
+    load_experts,
     load_gate,
+    load_mixture,
 )
-from moe_robot_control.policies.spaces import UnknownSkillError
+from moe_robot_control.policies.spaces import (
+    SKILLS,
+    UnknownSkillError,
+    expert_columns,
+    expert_observation_size,
+)
 
 
 def write_linear(path: Path, weight: np.ndarray) -> Path:
@@ -93,3 +100,29 @@ def test_answer_not_finite(tmp_path: Path) -> None:
     policy = OnnxPolicy(write_linear(tmp_path / "a.onnx", weight), 8, 4)
     with pytest.raises(PolicyOutputError, match=r"a\.onnx: answer is not finite"):
         policy(np.full(8, 10.0))
+
+
+def test_one_network_serves_all_skills(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    weight = rng.normal(size=(19, 4))
+    write_linear(tmp_path / "one.onnx", weight)
+    experts = load_experts(tmp_path, "one")
+    assert tuple(experts) == SKILLS
+    for index, skill in enumerate(SKILLS):
+        size = expert_observation_size(skill)
+        observations = rng.normal(size=(5, size))
+        expected = observations @ weight[:size] + weight[12 + index]
+        np.testing.assert_allclose(experts[skill](observations), expected, atol=1e-5)
+        np.testing.assert_allclose(experts[skill](observations[0]), expected[0], atol=1e-5)
+    scene, weights = rng.normal(size=(2, 48)), np.eye(7)[[0, 5]]
+    mixed = load_mixture(tmp_path, "one")(scene, weights)
+    door = experts["rotate_door"](scene[:1, expert_columns("rotate_door")])
+    np.testing.assert_allclose(mixed[:1], door, atol=1e-6)
+
+
+def test_a_shared_network_of_another_shape_is_named(tmp_path: Path) -> None:
+    write_linear(tmp_path / "one.onnx", np.ones((12, 4)))
+    with pytest.raises(PolicyLoadError, match=r"one\.onnx.*\(batch, 19\)"):
+        load_experts(tmp_path, "one")
+    with pytest.raises(PolicyLoadError, match=r"other\.onnx.*no such model file"):
+        load_experts(tmp_path, "other")
