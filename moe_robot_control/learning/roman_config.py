@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from moe_robot_control.learning.gail import GailConfig
 from moe_robot_control.learning.ppo import PpoConfig
-from moe_robot_control.learning.settings import TrainingError, read_yaml
+from moe_robot_control.learning.settings import (
+    TrainingError,
+    build_checked,
+    read_yaml,
+    take_prefixed,
+)
 from moe_robot_control.policies.spaces import SKILLS
 from moe_robot_control.share import share_path
 
@@ -103,12 +108,12 @@ def load_hybrid_config(
     values = dict(tree.get("defaults") or {})
     for layer in ((tree.get("networks") or {}).get(name), variants.get(variant), overrides):
         values |= layer or {}
-    ppo = _build(PpoConfig, _take(values, "ppo_"), path, "ppo_")
-    gail = _build(GailConfig, _take(values, "gail_"), path, "gail_")
+    ppo = build_checked(PpoConfig, take_prefixed(values, "ppo_"), path, "ppo_")
+    gail = build_checked(GailConfig, take_prefixed(values, "gail_"), path, "gail_")
     for key in ("position_noise", "scenarios"):
         if isinstance(values.get(key), list):
             values[key] = tuple(values[key])
-    config = _build(HybridConfig, values | {"ppo": ppo, "gail": gail}, path, "")
+    config = build_checked(HybridConfig, values | {"ppo": ppo, "gail": gail}, path, "")
     _check(config, path)
     return config
 
@@ -149,22 +154,3 @@ def _check(config: HybridConfig, path: Path) -> None:
     for name, (value, low, high) in ranges.items():
         if not low <= value <= high:
             raise TrainingError(f"{path}: {name} is out of range: {value!r}")
-
-
-def _take(values: dict[str, Any], prefix: str) -> dict[str, Any]:
-    found = {key: values.pop(key) for key in list(values) if key.startswith(prefix)}
-    return {key.removeprefix(prefix): value for key, value in found.items()}
-
-
-def _build(kind: type, values: dict[str, Any], path: Path, prefix: str) -> Any:
-    names = {field.name for field in fields(kind)}
-    if values.keys() != names:
-        wrong = min(map(str, values.keys() ^ names))
-        raise TrainingError(f"{path}: unknown or missing key '{prefix}{wrong}'")
-    for field in fields(kind):
-        value = values[field.name]
-        wanted = {"int": int, "float": (int, float), "bool": bool}.get(str(field.type))
-        wrong = wanted and not isinstance(value, wanted)
-        if wrong or (wanted is not bool and isinstance(value, bool)):
-            raise TrainingError(f"{path}: {prefix}{field.name} must be {field.type}, not {value!r}")
-    return kind(**values)

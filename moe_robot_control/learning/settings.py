@@ -44,3 +44,31 @@ def load_settings(kind: type[SettingsT], path: Path) -> SettingsT:
     if keys != names:
         raise TrainingError(f"{path}: unknown or missing key {min(map(str, keys ^ names))!r}")
     return kind(**tree)
+
+
+def take_prefixed(values: dict[str, Any], prefix: str) -> dict[str, Any]:
+    """Remove the keys that begin with `prefix` from `values`; they come back without it."""
+    found = {key: values.pop(key) for key in list(values) if key.startswith(prefix)}
+    return {key.removeprefix(prefix): value for key, value in found.items()}
+
+
+def build_checked(
+    kind: type[SettingsT], values: dict[str, Any], path: Path, prefix: str = ""
+) -> SettingsT:
+    """A dataclass from values that must be exactly its fields, each of the field's kind.
+
+    Raises:
+        TrainingError: an unknown or missing key or a value of the wrong kind; the message names
+            the file, and the key with its prefix.
+    """
+    names = {field.name for field in fields(kind)}
+    if values.keys() != names:
+        wrong = min(map(str, values.keys() ^ names))
+        raise TrainingError(f"{path}: unknown or missing key '{prefix}{wrong}'")
+    for field in fields(kind):
+        value = values[field.name]
+        wanted = {"int": int, "float": (int, float), "bool": bool, "str": str}.get(str(field.type))
+        wrong = wanted and not isinstance(value, wanted)
+        if wrong or (wanted is not bool and isinstance(value, bool)):
+            raise TrainingError(f"{path}: {prefix}{field.name} must be {field.type}, not {value!r}")
+    return kind(**values)

@@ -1,0 +1,108 @@
+"""The command `train multitask` and its settings."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from moe_robot_control.cli import main
+from moe_robot_control.learning.multitask_training import DeployedPolicy, load_multitask_config
+from moe_robot_control.learning.settings import TrainingError
+from moe_robot_control.policies.runtime import load_expert, load_experts
+from moe_robot_control.policies.spaces import ACTION_HIGH, ACTION_LOW, SKILLS
+from moe_robot_control.share import share_path
+
+SETTINGS = share_path("config/training/multitask.yaml")
+METHODS = tuple(yaml.safe_load(SETTINGS.read_text())["methods"])
+
+
+def small_settings(folder: Path, **changes: object) -> Path:
+    tree = yaml.safe_load(SETTINGS.read_text())
+    tree["defaults"] |= {
+        "num_envs": 1, "steps": 28, "random_steps": 2, "evaluate_every": 28,
+        "evaluation_episodes": 1, "replay": 100, "sac_batch": 4, "updates": 1,
+    } | changes  # fmt: skip
+    path = folder / "settings.yaml"
+    path.write_text(yaml.safe_dump(tree))
+    return path
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_has_settings(method: str) -> None:
+    config = load_multitask_config(method)
+    assert config.steps == load_multitask_config("soft_modular").steps
+    network = config.network.build(20, 7, 4)
+    assert network(torch.zeros(2, 20), torch.eye(7)[:2]).shape == (2, 4)
+
+
+@pytest.mark.parametrize(
+    ("changes", "culprit"),
+    [
+        ({"colour": 1}, "'colour'"),
+        ({"sac_colour": 1}, "'sac_colour'"),
+        ({"steps": "many"}, "steps"),
+        ({"network_width": 1.5}, "network_width"),
+        ({"sac_gamma": 1.0}, "sac_gamma"),
+        ({"num_envs": 0}, "num_envs"),
+        ({"network_kind": 3}, "network_kind"),
+    ],
+)
+def test_bad_settings_are_named(changes: dict[str, object], culprit: str, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=culprit):
+        load_multitask_config("multi_task", small_settings(tmp_path, **changes))
+
+
+@pytest.mark.parametrize(
+    ("words", "culprit"),
+    [
+        (["--method", "magic"], "'magic'"),
+        (["--skill", "unbox"], "--skill"),
+        (["--method", "single_task", "--skill", "juggle"], "'juggle'"),
+        (["--steps", "0"], "--steps"),
+        (["--config", "/nowhere.yaml"], "/nowhere.yaml"),
+    ],
+)
+def test_bad_input_is_one_line(
+    words: list[str], culprit: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", "multitask", *words]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and culprit in error and error.count("\n") == 1
+
+
+def test_deployed_actions_are_physical() -> None:
+    class Extreme(torch.nn.Module):
+        def forward(self, state: torch.Tensor, task: torch.Tensor) -> torch.Tensor:
+            sign = 2.0 * task[:, :1] - 1.0
+            return 20.0 * sign.expand(-1, 8)
+
+    answer = DeployedPolicy(Extreme(), 2, 12)(torch.eye(14)[12:])
+    np.testing.assert_allclose(answer[0], ACTION_HIGH, atol=1e-6)
+    np.testing.assert_allclose(answer[1], ACTION_LOW, atol=1e-6)
+
+
+@pytest.mark.parametrize("method", ["soft_modular", "hard_routing"])
+def test_a_policy_for_all_skills_is_exported(method: str, tmp_path: Path) -> None:
+    settings = small_settings(tmp_path)
+    words = ["--config", str(settings), "--output", str(tmp_path), "--runs", str(tmp_path / "r")]
+    assert main(["train", "multitask", "--method", method, *words]) == 0
+    experts = load_experts(tmp_path, method)
+    answers = [experts[s](np.zeros((2, 12))) for s in ("unbox", "pick_and_drop")]
+    assert np.abs(answers[0] - answers[1]).max() > 1e-5
+    about = json.loads((tmp_path / f"{method}.json").read_text())
+    assert about["metrics"]["environment_steps"] == 28
+    assert set(about["metrics"]["success"]) == set(SKILLS)
+
+
+def test_single_tasks_are_experts_of_their_own(tmp_path: Path) -> None:
+    words = ["--method", "single_task", "--skill", "push_button", "--output", str(tmp_path)]
+    words += ["--config", str(small_settings(tmp_path)), "--runs", str(tmp_path / "r")]
+    assert main(["train", "multitask", *words]) == 0
+    assert load_expert("push_button", tmp_path)(np.zeros((3, 8))).shape == (3, 4)
+    about = json.loads((tmp_path / "push_button.json").read_text())
+    assert about["metrics"]["environment_steps"] == 4
