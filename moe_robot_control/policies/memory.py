@@ -81,7 +81,8 @@ class SceneMemory:
         if self._fresh:
             self._fresh = False
             here = np.array([name in self._seen for name in OBJECTS])
-            filtered = self._filter.update(self._positions[None], here[None], tip[None])[0]
+            looks, width = self._positions[None], np.array([gripper_width], dtype=np.float64)
+            filtered = self._filter.update(looks, here[None], tip[None], width)[0]
             self._positions = np.where(here[:, None], filtered, self._positions)
         if self._tip is not None and HELD not in self._seen and self._holds(float(gripper_width)):
             self._positions[OBJECTS.index(HELD)] += tip - self._tip

@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from moe_robot_control.policies.furniture import VIAL_WIDTH
 from moe_robot_control.policies.spaces import OBJECTS
+
+_VIAL = OBJECTS.index("vial")
 
 NEGLIGIBLE_NOISE = 0.0025
 """Positions whose noise is below this on each axis are passed on as they are [m]."""
@@ -17,6 +20,12 @@ REACH = 0.08
 """Only an object this near to the end effector can go with it [m]."""
 STAY = 0.95
 """Probability that an object goes on as it did, from one look to the next."""
+GRASPED = 0.97
+"""Probability that a vial goes with fingers that have closed about it."""
+HELD = 0.005
+"""Fingers hold a vial if their opening is within this of its width [m]."""
+OPENED = 0.02
+"""Fingers hold none if they are further open by this [m]."""
 DRIFT = 0.0004
 """Standard deviation of a still object's motion between two looks [m]."""
 SLIP = 0.2
@@ -51,13 +60,20 @@ class ObjectFilter:
         self._noise[rows] = 0.0
         self._tip[rows] = np.nan
 
-    def update(self, looks: np.ndarray, seen: np.ndarray, tip: np.ndarray) -> np.ndarray:
+    def update(
+        self,
+        looks: np.ndarray,
+        seen: np.ndarray,
+        tip: np.ndarray,
+        width: np.ndarray | None = None,
+    ) -> np.ndarray:
         """Take a look.
 
         Args:
             looks: measured positions [m]. Shape (n, 11, 3).
             seen: which of them are there; the others may hold anything. Shape (n, 11), bool.
             tip: end effector [m]. Shape (n, 3).
+            width: opening of the gripper, which tells whether it holds a vial [m]. Shape (n,).
 
         Returns:
             Positions [m]; those not seen are undefined. Shape (n, 11, 3).
@@ -66,7 +82,7 @@ class ObjectFilter:
         self._measure_noise(looks, seen)
         motion = np.where(np.isnan(self._tip), 0.0, tip - self._tip)
         self._tip = tip.copy()
-        self._predict(motion, tip)
+        self._predict(motion, tip, width)
         variance = np.maximum(self._noise, 1e-8)
         # before the noise is known there is nothing to filter by
         new = seen & (self._looks < 4)
@@ -89,23 +105,31 @@ class ObjectFilter:
         self._noise = np.where(usable, self._noise + change, self._noise)
         self._last = np.stack([looks, self._last[0]])
 
-    def _predict(self, motion: np.ndarray, tip: np.ndarray) -> None:
+    def _changes(self, near: np.ndarray, width: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        """Probabilities that a still object is carried from now on, and a carried one not."""
+        start, stop = np.where(near, 1.0 - STAY, 0.0), np.where(near, 1.0 - STAY, 1.0)
+        if width is not None:
+            held = near[:, _VIAL] & (np.abs(width - VIAL_WIDTH) < HELD)
+            start[:, _VIAL] = np.where(held, GRASPED, start[:, _VIAL])
+            stop[:, _VIAL] = np.where(held, 1.0 - GRASPED, stop[:, _VIAL])
+            free = width > VIAL_WIDTH + OPENED
+            start[:, _VIAL] = np.where(free, 0.0, start[:, _VIAL])
+            stop[:, _VIAL] = np.where(free, 1.0, stop[:, _VIAL])
+        return start, stop
+
+    def _predict(self, motion: np.ndarray, tip: np.ndarray, width: np.ndarray | None) -> None:
         estimate = (self._share[..., None] * self._mean).sum(axis=0)
         near = np.linalg.norm(estimate - tip[:, None], axis=-1) < REACH
         still, carried = self._share
-        to_carried = np.where(near, (1.0 - STAY) * still + STAY * carried, 0.0)
-        prior = np.stack([still + carried - to_carried, to_carried])
+        start, stop = self._changes(near, width)
         # shares of what each model was before, (new, old)
         came = np.stack(
             [
-                np.stack(
-                    [np.where(near, STAY, 1.0) * still, np.where(near, 1 - STAY, 1.0) * carried]
-                ),
-                np.stack(
-                    [np.where(near, 1 - STAY, 0.0) * still, np.where(near, STAY, 0.0) * carried]
-                ),
+                np.stack([(1.0 - start) * still, stop * carried]),
+                np.stack([start * still, (1.0 - stop) * carried]),
             ]
         )
+        prior = came.sum(axis=1)
         came /= np.maximum(prior, 1e-12)[:, None]
         mean = np.einsum("abnk,bnkd->ankd", came, self._mean)
         spread = np.square(self._mean[None] - mean[:, None]).mean(axis=-1)

@@ -93,7 +93,7 @@ class StateObserver:
         if self._noise.any():
             noise = np.stack([rng.normal(0.0, 1.0, self._bias.shape[1:]) for rng in self._rngs])
             positions = positions + self._noise[:, None, None] * noise
-            positions = self._filter.update(positions, visible, tip)
+            positions = self._filter.update(positions, visible, tip, width)
         self._last = np.where(visible[..., None], positions, self._last)
         self._known |= visible
         return Scene(

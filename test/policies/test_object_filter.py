@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from moe_robot_control.policies.furniture import VIAL_WIDTH
 from moe_robot_control.policies.object_filter import ObjectFilter
 from moe_robot_control.policies.spaces import OBJECTS
 
 K = len(OBJECTS)
+VIAL = OBJECTS.index("vial")
 FAR = 5.0
 """Coordinate of an end effector that touches nothing [m]."""
 
@@ -31,12 +33,18 @@ def noisy(true: np.ndarray, noise: float, seed: int = 0) -> np.ndarray:
     return true + noise * np.random.default_rng(seed).normal(size=true.shape)
 
 
-def filtered(looks: np.ndarray, tip: np.ndarray, seen: np.ndarray | None = None) -> np.ndarray:
+def filtered(
+    looks: np.ndarray,
+    tip: np.ndarray,
+    seen: np.ndarray | None = None,
+    width: np.ndarray | None = None,
+) -> np.ndarray:
     """All answers of a new filter. Shape (looks, scenes, 11, 3)."""
     count, scenes = looks.shape[:2]
     seen = np.ones((count, scenes, K), dtype=bool) if seen is None else seen
+    widths = [None] * count if width is None else width
     own = ObjectFilter(scenes)
-    return np.stack([own.update(looks[t], seen[t], tip[t]) for t in range(count)])
+    return np.stack([own.update(looks[t], seen[t], tip[t], widths[t]) for t in range(count)])
 
 
 def rms(errors: np.ndarray) -> float:
@@ -93,6 +101,29 @@ def test_a_carried_object_is_followed_without_lag() -> None:
     # one look of motion is 10 mm
     assert abs(error[32:, :, :, 0].mean()) < 0.002
     assert np.abs(error[32:, :, :, 1:].mean(axis=(0, 1, 2))).max() < 0.0005
+
+
+def test_a_grasped_vial_is_followed_at_once() -> None:
+    true, tip = carried(40, 200, rest=20)
+    looks = noisy(true, 0.02)
+    width = np.full((40, 200), 0.08)
+    unaware = filtered(looks, tip, width=width)[:, :, VIAL] - true[:, :, VIAL]
+    width[20:] = VIAL_WIDTH
+    error = filtered(looks, tip, width=width)[:, :, VIAL] - true[:, :, VIAL]
+    lag = -error[:, :, 0].mean(axis=1)
+    assert lag[20:].max() < 0.003 and all(rms(error[t]) < 0.009 for t in range(20, 40))
+    assert -unaware[26, :, 0].mean() > 0.01  # open fingers carry nothing
+
+
+def test_a_vial_let_go_stays() -> None:
+    """Open fingers that leave do not take it along."""
+    true, tip = still(60, 100)
+    tip[:] = true[:, :, VIAL]
+    tip[30:, :, 2] += 0.2 * 0.05 * np.arange(1, 31)[:, None]
+    width = np.full((60, 100), VIAL_WIDTH)
+    width[30:] = 0.07
+    error = filtered(noisy(true, 0.02), tip, width=width)[:, :, VIAL] - true[:, :, VIAL]
+    assert abs(error[30:, :, 2].mean(axis=1)).max() < 0.003
 
 
 def test_what_the_fingers_only_pass_stays() -> None:
