@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from moe_robot_control.learning.checkpoints import CHECKPOINT, load_checkpoint, save_checkpoint
 from moe_robot_control.learning.multitask_networks import (
     GatedExpertsNetwork,
     MultiHeadNetwork,
@@ -254,10 +255,9 @@ class MultiTaskTrainer:
         return {"config": asdict(self.config), "seed": self._seed, "tasks": list(self.suite.names)}
 
     def _save(self) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
         learner = self.learner
         replay = {name: torch.from_numpy(part) for name, part in self._replay.state().items()}
-        state = self._about() | {
+        state = {
             "steps": self.steps,
             "curve": self.curve,
             "seconds": self.seconds,
@@ -265,19 +265,11 @@ class MultiTaskTrainer:
             "optimisers": [optimiser.state_dict() for optimiser in learner.optimisers],
             "replay": replay,
         }
-        unfinished = self._folder / "checkpoint.tmp"
-        torch.save(state, unfinished)
-        unfinished.replace(self._folder / "checkpoint.pt")
+        save_checkpoint(self._folder / CHECKPOINT, self._about(), state)
 
     def _resume(self) -> None:
-        path = self._folder / "checkpoint.pt"
-        if not path.is_file():
-            return
-        try:
-            state = torch.load(path, weights_only=True)
-        except Exception as error:  # PyTorch raises many kinds
-            raise TrainingError(f"{path}: not a readable checkpoint; delete it") from error
-        if any(state.get(key) != value for key, value in self._about().items()):
+        state = load_checkpoint(self._folder / CHECKPOINT, self._about())
+        if state is None:
             return
         self.steps, self._seconds = state["steps"], state["seconds"]
         self.curve = [(steps, list(success)) for steps, success in state["curve"]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import shlex
 import sys
 from dataclasses import replace
@@ -19,7 +20,8 @@ from moe_robot_control.learning.sac import SacConfig
 from moe_robot_control.learning.settings import (
     TrainingError,
     build_checked,
-    read_yaml,
+    check_ranges,
+    read_layers,
     take_prefixed,
 )
 from moe_robot_control.learning.task_suites import BenchSuite
@@ -92,23 +94,24 @@ def load_multitask_config(
             value of the wrong kind, which is named.
     """
     path = share_path("config/training/multitask.yaml") if path is None else path
-    tree = read_yaml(path)
-    if not isinstance(tree, dict) or tree.keys() != {"defaults", "methods"}:
-        raise TrainingError(f"{path}: expected the keys defaults and methods")
-    methods = tree["methods"]
-    if not isinstance(methods, dict) or not isinstance(tree["defaults"], dict):
-        raise TrainingError(f"{path}: defaults and methods must map names to values")
+    layers = read_layers(path, {"defaults", "methods"})
+    methods = layers["methods"]
     if method not in methods:
         raise TrainingError(f"unknown method {method!r}: expected one of {', '.join(methods)}")
-    values = tree["defaults"] | (methods[method] or {}) | (overrides or {})
+    values = layers["defaults"] | methods[method] | (overrides or {})
     network = build_checked(NetworkConfig, take_prefixed(values, "network_"), path, "network_")
     sac = build_checked(SacConfig, take_prefixed(values, "sac_"), path, "sac_")
     config = build_checked(MultiTaskConfig, values | {"network": network, "sac": sac}, path)
-    for name in ("steps", "num_envs", "replay", "evaluate_every", "evaluation_episodes"):
-        if getattr(config, name) < 1:
-            raise TrainingError(f"{path}: {name} must be 1 or more")
-    if not 0 < config.sac.gamma < 1 or not 0 < config.sac.tau <= 1 or config.sac.batch < 1:
-        raise TrainingError(f"{path}: sac_gamma, sac_tau or sac_batch is out of range")
+    ranges = {
+        name: (getattr(config, name), 1, math.inf)
+        for name in ("steps", "num_envs", "replay", "evaluate_every", "evaluation_episodes")
+    }
+    sac_ranges = {
+        "sac_gamma": (sac.gamma, 0, 1 - 1e-9),
+        "sac_tau": (sac.tau, 1e-9, 1),
+        "sac_batch": (sac.batch, 1, math.inf),
+    }
+    check_ranges(path, ranges | sac_ranges)
     return config
 
 

@@ -23,11 +23,11 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from moe_robot_control.learning.bc import BcConfig, perturb_positions
+from moe_robot_control.learning.checkpoints import CHECKPOINT, load_checkpoint, save_checkpoint
 from moe_robot_control.learning.gail import Discriminator
 from moe_robot_control.learning.ppo import PpoLearner, Rollout
 from moe_robot_control.learning.problems import Problem, to_tensor
 from moe_robot_control.learning.roman_config import HybridConfig
-from moe_robot_control.learning.settings import TrainingError
 from moe_robot_control.policies.spaces import DECISION_PERIOD
 from moe_robot_control.world.envs import STEPS_PER_SKILL, BenchVectorEnv
 
@@ -272,8 +272,7 @@ class HybridTrainer:
         }
 
     def _save(self) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        state = self._about() | {
+        state = {
             "iteration": self._iteration,
             "seconds": self.seconds,
             "model": self.model.state_dict(),
@@ -285,19 +284,11 @@ class HybridTrainer:
             "best": self._best,
             "curve": self.curve,
         }
-        unfinished = self._folder / "checkpoint.tmp"
-        torch.save(state, unfinished)
-        unfinished.replace(self._folder / "checkpoint.pt")
+        save_checkpoint(self._folder / CHECKPOINT, self._about(), state)
 
     def _resume(self) -> None:
-        path = self._folder / "checkpoint.pt"
-        if not path.is_file():
-            return
-        try:
-            state = torch.load(path, weights_only=True)
-        except Exception as error:  # PyTorch raises many kinds
-            raise TrainingError(f"{path}: not a readable checkpoint; delete it") from error
-        if any(state.get(key) != value for key, value in self._about().items()):
+        state = load_checkpoint(self._folder / CHECKPOINT, self._about())
+        if state is None:
             return
         self._iteration = state["iteration"]
         self._seconds = state["seconds"]

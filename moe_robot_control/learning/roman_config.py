@@ -13,7 +13,8 @@ from moe_robot_control.learning.ppo import PpoConfig
 from moe_robot_control.learning.settings import (
     TrainingError,
     build_checked,
-    read_yaml,
+    check_ranges,
+    read_layers,
     take_prefixed,
 )
 from moe_robot_control.policies.spaces import SKILLS
@@ -91,22 +92,15 @@ def load_hybrid_config(
             value of the wrong kind, which is named.
     """
     path = share_path("config/training/roman.yaml") if path is None else path
-    tree = read_yaml(path)
-    layers = {"defaults", "networks", "variants"}
-    if not isinstance(tree, dict) or not layers >= tree.keys():
-        raise TrainingError(f"{path}: expected the keys defaults, networks and variants")
-    for key in layers & tree.keys():
-        inner = [] if key == "defaults" else (tree[key] or {}).values()
-        if not all(isinstance(part, dict) for part in (tree[key], *inner)):
-            raise TrainingError(f"{path}: {key} must map names to values")
-    unknown = (tree.get("networks") or {}).keys() - {*SKILLS, "gate", "monolithic"}
+    layers = read_layers(path, {"defaults", "networks", "variants"})
+    unknown = layers["networks"].keys() - {*SKILLS, "gate", "monolithic"}
     if unknown:
         raise TrainingError(f"{path}: unknown network {min(map(str, unknown))!r}")
-    variants = tree.get("variants") or {}
+    variants = layers["variants"]
     if variant is not None and variant not in variants:
         raise TrainingError(f"unknown variant {variant!r}: expected one of {', '.join(variants)}")
-    values = dict(tree.get("defaults") or {})
-    for layer in ((tree.get("networks") or {}).get(name), variants.get(variant), overrides):
+    values = dict(layers["defaults"])
+    for layer in (layers["networks"].get(name), variants.get(variant), overrides):
         values |= layer or {}
     ppo = build_checked(PpoConfig, take_prefixed(values, "ppo_"), path, "ppo_")
     gail = build_checked(GailConfig, take_prefixed(values, "gail_"), path, "gail_")
@@ -151,6 +145,4 @@ def _check(config: HybridConfig, path: Path) -> None:
         "gail_updates": (gail.updates, 1, math.inf),
         "gail_batch": (gail.batch, 1, math.inf),
     }
-    for name, (value, low, high) in ranges.items():
-        if not low <= value <= high:
-            raise TrainingError(f"{path}: {name} is out of range: {value!r}")
+    check_ranges(path, ranges)

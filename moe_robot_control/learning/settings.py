@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,6 +30,38 @@ def read_yaml(path: Path) -> Any:
         raise TrainingError(f"{path}: cannot be read: {error}") from error
     except yaml.YAMLError as error:
         raise TrainingError(f"{path}: malformed YAML") from error
+
+
+def read_layers(path: Path, layers: set[str]) -> dict[str, dict[str, Any]]:
+    """Read a YAML file of settings in layers: `defaults`, and others of which each maps names to
+    the values that override those.
+
+    Args:
+        path: of the file.
+        layers: that it may have; one that it lacks comes back empty.
+
+    Raises:
+        TrainingError: unreadable or malformed.
+    """
+    tree = read_yaml(path)
+    if not isinstance(tree, dict) or not layers >= tree.keys():
+        raise TrainingError(f"{path}: expected the keys {', '.join(sorted(layers))}")
+    for key, layer in tree.items():
+        inner = [] if key == "defaults" or not isinstance(layer, dict) else layer.values()
+        if not all(isinstance(part, dict) for part in (layer, *inner)):
+            raise TrainingError(f"{path}: {key} must map names to values")
+    return {layer: {} for layer in layers} | tree
+
+
+def check_ranges(path: Path, ranges: Mapping[str, tuple[float, float, float]]) -> None:
+    """Check values against their inclusive ranges: name to (value, low, high).
+
+    Raises:
+        TrainingError: one is outside; the message names it.
+    """
+    for name, (value, low, high) in ranges.items():
+        if not low <= value <= high:
+            raise TrainingError(f"{path}: {name} is out of range: {value!r}")
 
 
 def load_settings(kind: type[SettingsT], path: Path) -> SettingsT:
