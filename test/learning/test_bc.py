@@ -68,11 +68,6 @@ def make_episodes(count: int = 10, length: int = 200) -> list[Episode]:
     return episodes
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 @pytest.fixture
 def config() -> BcConfig:
     return replace(BcConfig.load(), iterations=SHORT, batch=256, average_decay=0.95)

@@ -67,11 +67,6 @@ class Points:
         return self._x[..., None].astype(np.float32)
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_network_trains(kind: str, tmp_path: Path) -> None:
     config = replace(CONFIG, network=replace(CONFIG.network, kind=kind))

@@ -51,11 +51,6 @@ LENGTH = 6
 """Of the made-up episodes."""
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 def make_episodes(count: int = 3, length: int = 40) -> list[Episode]:
     """Towards the button at random, the gripper shut."""
     rng = np.random.default_rng(0)

@@ -23,12 +23,6 @@ from moe_robot_control.learning.sac import (
 STATES, ACTIONS, TASKS = 3, 2, 2
 
 
-@pytest.fixture(autouse=True)
-def seeded() -> None:
-    torch.manual_seed(0)
-    torch.set_num_threads(1)
-
-
 def make_learner(**options: object) -> SacLearner:
     def make(inputs: int, outputs: int) -> nn.Module:
         return MultiTaskNetwork(inputs, TASKS, outputs, 32, 2)

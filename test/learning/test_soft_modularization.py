@@ -16,11 +16,6 @@ from moe_robot_control.learning.soft_modularization import Modules, SoftModularN
 INPUTS, TASKS, OUTPUTS = 6, 3, 4
 
 
-@pytest.fixture(autouse=True)
-def seeded() -> None:
-    torch.manual_seed(0)
-
-
 def small(**options: object) -> SoftModularNetwork:
     sizes = {"width": 8, "num_modules": 3, "num_layers": 3, "features": (10, 1)}
     return SoftModularNetwork(INPUTS, TASKS, OUTPUTS, **(sizes | options))
