@@ -143,6 +143,7 @@ class MultiTaskTrainer:
         """
         self.config, self._seed, self._folder = config, seed, folder
         self._make_suite = make_suite
+        self._unseen: TaskSuite | None = None
         self.suite = suite = make_suite(config.num_envs)
         num_tasks = len(suite.names)
         torch.manual_seed(seed)
@@ -196,7 +197,9 @@ class MultiTaskTrainer:
 
     def evaluate(self, episodes: int, seed: int = EVALUATION_SEED) -> np.ndarray:
         """Success of the policy's best actions in each task. Shape (M,)."""
-        suite = self._make_suite(episodes)
+        if self._unseen is None or self._unseen.num_envs != episodes:
+            self._unseen = self._make_suite(episodes)
+        suite = self._unseen
         states = suite.reset(seed)
         running = np.ones((len(suite.names), episodes), dtype=bool)
         success = np.zeros_like(running)

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from moe_robot_control.learning.bench_suite import BenchSuite
 from moe_robot_control.learning.export import export_onnx
 from moe_robot_control.learning.multitask import MultiTaskConfig, MultiTaskTrainer, NetworkConfig
 from moe_robot_control.learning.networks import num_parameters
@@ -24,7 +25,6 @@ from moe_robot_control.learning.settings import (
     read_layers,
     take_prefixed,
 )
-from moe_robot_control.learning.task_suites import BenchSuite
 from moe_robot_control.manifest import sha256_of, write_manifest
 from moe_robot_control.policies.spaces import (
     ACTION_HIGH,

@@ -10,10 +10,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from moe_robot_control.learning.bench_suite import BenchSuite
 from moe_robot_control.learning.multitask import MultiTaskConfig, MultiTaskTrainer, NetworkConfig
 from moe_robot_control.learning.sac import SacConfig
 from moe_robot_control.learning.settings import TrainingError
-from moe_robot_control.learning.task_suites import BenchSuite, Step
+from moe_robot_control.learning.task_suites import Step
 from moe_robot_control.policies.spaces import SKILLS
 from moe_robot_control.world.rewards import SUCCESS_REWARD
 
