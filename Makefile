@@ -1,4 +1,5 @@
 # make demo | test | lint: each sets this checkout up first, once.
+# make metaworld: Meta-World in a virtual environment of its own, for train multitask --suite mt10
 #   make demo SCENARIO=7 EPISODES=3 SEED=5 VIEWER=1 ARGS="--json out/demo.json"
 #   make test ARGS="-k perception"
 
@@ -6,7 +7,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DELETE_ON_ERROR:
-.PHONY: demo test lint setup
+.PHONY: demo test lint setup metaworld
 
 PYTHON ?= python3
 VENV := .venv
@@ -32,6 +33,14 @@ lint: $(STAMP)
 	$(VENV)/bin/ruff format --check .
 
 setup: $(STAMP)
+
+# Meta-World needs a MuJoCo of its own
+metaworld: $(STAMP) $(VENV)-metaworld/.stamp
+
+$(VENV)-metaworld/.stamp: requirements-metaworld.txt
+	@$(PYTHON) -m venv $(VENV)-metaworld
+	$(VENV)-metaworld/bin/python -m pip --disable-pip-version-check install -qq -r $<
+	touch $@
 
 # install Debian packages where that is allowed, else say which and stop
 define APT

@@ -22,7 +22,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "moe_robot_control.learning.record_demonstrations",
         "record the scripted teachers' demonstrations",
     ),
-    "train": ("moe_robot_control.learning.train_cli", "train experts, the gate or perception"),
+    "train": (
+        "moe_robot_control.learning.train_cli",
+        "train experts, the gate, perception or multi-task policies",
+    ),
     "evaluate": (
         "moe_robot_control.evaluation.evaluate_cli",
         "measure success over many episodes, or perception",

@@ -1,6 +1,6 @@
 """Steps Meta-World tasks for another process; runs where `metaworld` is installed.
 
-Alone in its folder's rules: it imports nothing of this package, since Meta-World needs a MuJoCo
+It imports nothing of this package, since Meta-World needs a MuJoCo
 of its own and thus another virtual environment (`make metaworld`).
 
     python metaworld_worker.py ENVS SEED TASK...
@@ -18,7 +18,6 @@ import struct
 import sys
 from typing import Any, BinaryIO
 
-import metaworld
 import numpy as np
 
 STATE_SIZE = 39
@@ -76,9 +75,11 @@ def serve(requests: BinaryIO, answers: BinaryIO, slots: list[list[Slot]]) -> Non
 
 def main(arguments: list[str]) -> None:
     """Build the environments and serve on standard input and output."""
-    # what libraries print must not come between the answers
+    # what libraries print, on import already, must not come between the answers
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
+    import metaworld
+
     count, seed, names = int(arguments[0]), int(arguments[1]), arguments[2:]
     tasks = metaworld.MT10(seed=seed)
     slots = []

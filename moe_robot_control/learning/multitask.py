@@ -162,7 +162,7 @@ class MultiTaskTrainer:
         """Time taken so far, that before interruptions included [s]."""
         return self._seconds + time.monotonic() - self._since
 
-    def run(self) -> nn.Module:
+    def run(self) -> Featured:
         """Train to the end, and return the actor."""
         config, suite = self.config, self.suite
         # another sequence after an interruption
@@ -193,7 +193,9 @@ class MultiTaskTrainer:
                     self._report(log, losses)
                     bar.set_postfix(success=f"{np.mean(self.curve[-1][1]):.2f}")
                     self._save()
-        return self.learner.actor
+        actor = self.learner.actor
+        assert isinstance(actor, Featured)
+        return actor
 
     def evaluate(self, episodes: int, seed: int = EVALUATION_SEED) -> np.ndarray:
         """Success of the policy's best actions in each task. Shape (M,)."""

@@ -6,12 +6,14 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 import yaml
 
 from moe_robot_control.cli import main
-from moe_robot_control.learning.multitask_training import DeployedPolicy, load_multitask_config
+from moe_robot_control.learning.multitask_config import load_multitask_config
+from moe_robot_control.learning.multitask_training import DeployedPolicy
 from moe_robot_control.learning.settings import TrainingError
 from moe_robot_control.policies.runtime import load_expert, load_experts
 from moe_robot_control.policies.spaces import ACTION_HIGH, ACTION_LOW, SKILLS
@@ -54,15 +56,17 @@ def test_every_method_has_settings(method: str) -> None:
 )
 def test_bad_settings_are_named(changes: dict[str, object], culprit: str, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=culprit):
-        load_multitask_config("multi_task", small_settings(tmp_path, **changes))
+        load_multitask_config("multi_task", path=small_settings(tmp_path, **changes))
 
 
 @pytest.mark.parametrize(
     ("words", "culprit"),
     [
         (["--method", "magic"], "'magic'"),
-        (["--skill", "unbox"], "--skill"),
-        (["--method", "single_task", "--skill", "juggle"], "'juggle'"),
+        (["--task", "unbox"], "--task"),
+        (["--suite", "kitchen"], "'kitchen'"),
+        (["--method", "single_task", "--task", "juggle"], "'juggle'"),
+        (["--suite", "mt10", "--metaworld-python", "/no/python"], "/no/python"),
         (["--steps", "0"], "--steps"),
         (["--config", "/nowhere.yaml"], "/nowhere.yaml"),
     ],
@@ -81,7 +85,7 @@ def test_deployed_actions_are_physical() -> None:
             sign = 2.0 * task[:, :1] - 1.0
             return 20.0 * sign.expand(-1, 8)
 
-    answer = DeployedPolicy(Extreme(), 2, 12)(torch.eye(14)[12:])
+    answer = DeployedPolicy(Extreme(), 2, 12, 12, ACTION_LOW, ACTION_HIGH)(torch.eye(14)[12:])
     np.testing.assert_allclose(answer[0], ACTION_HIGH, atol=1e-6)
     np.testing.assert_allclose(answer[1], ACTION_LOW, atol=1e-6)
 
@@ -98,10 +102,22 @@ def test_a_policy_for_all_skills_is_exported(method: str, tmp_path: Path) -> Non
     about = json.loads((tmp_path / f"{method}.json").read_text())
     assert about["metrics"]["environment_steps"] == 28
     assert set(about["metrics"]["success"]) == set(SKILLS)
+    assert (tmp_path / "routing.onnx").is_file() == (method == "soft_modular")
+
+
+def test_the_exported_routing_sums_to_one(tmp_path: Path) -> None:
+    settings = small_settings(tmp_path)
+    words = ["--config", str(settings), "--output", str(tmp_path), "--runs", str(tmp_path / "r")]
+    assert main(["train", "multitask", *words]) == 0
+    session = onnxruntime.InferenceSession(str(tmp_path / "routing.onnx"))
+    x = np.random.default_rng(0).normal(size=(5, 19)).astype(np.float32)
+    (routing,) = session.run(None, {"observation": x})
+    assert routing.shape == (5, 1, 4, 4) and np.ptp(routing) > 1e-3
+    np.testing.assert_allclose(routing.sum(-1), 1.0, atol=1e-5)
 
 
 def test_single_tasks_are_experts_of_their_own(tmp_path: Path) -> None:
-    words = ["--method", "single_task", "--skill", "push_button", "--output", str(tmp_path)]
+    words = ["--method", "single_task", "--task", "push_button", "--output", str(tmp_path)]
     words += ["--config", str(small_settings(tmp_path)), "--runs", str(tmp_path / "r")]
     assert main(["train", "multitask", *words]) == 0
     assert load_expert("push_button", tmp_path)(np.zeros((3, 8))).shape == (3, 4)
