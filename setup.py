@@ -74,7 +74,7 @@ setup(
     extras_require={
         # where ROS 2 is not installed: its Python client as wheels
         "ros": ["ros-rclpy[fastrtps]", *(f"ros-{message}" for message in MESSAGES)],
-        "learning": ["onnx", "onnxscript", "tensorboard", "torch"],
+        "learning": ["onnx", "onnxscript", "scikit-learn", "tensorboard", "torch"],
     },
     entry_points={
         "console_scripts": [

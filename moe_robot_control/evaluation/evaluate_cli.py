@@ -13,7 +13,7 @@ from rich.console import Console
 from tqdm import tqdm
 
 from moe_robot_control.errors import MoeRobotControlError
-from moe_robot_control.evaluation import perception_accuracy, roman_cli
+from moe_robot_control.evaluation import multitask_cli, perception_accuracy, roman_cli
 from moe_robot_control.evaluation.outcome import Outcome
 from moe_robot_control.evaluation.policies_in_simulation import (
     Controller,
@@ -35,6 +35,7 @@ from moe_robot_control.share import share_path
 from moe_robot_control.world.observers import ErrorModel
 from moe_robot_control.world.tasks import check_scenario
 
+KINDS = {"roman": roman_cli, "multitask": multitask_cli, "perception": perception_accuracy}
 PLAIN = "plain_"
 BATCH = 50
 """Episodes that run at once."""
@@ -72,10 +73,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--position-bias", type=float, default=0.0, help="simulation: constant error [m]")
     add("--position-noise", type=float, default=0.0, help="simulation: error of every look [m]")
     kinds = parser.add_subparsers(dest="kind", metavar="KIND")
-    roman = kinds.add_parser("roman", help="noise, disturbances, rivals and ablations")
-    roman_cli.add_arguments(roman)
-    perception = kinds.add_parser("perception", help="position errors on held-out renders")
-    perception_accuracy.add_arguments(perception)
+    helps = {
+        "roman": "noise, disturbances, rivals and ablations",
+        "multitask": "one network for all skills, and its rivals",
+        "perception": "position errors on held-out renders",
+    }
+    for name, module in KINDS.items():
+        module.add_arguments(kinds.add_parser(name, help=helps[name]))
     parser.set_defaults(defaults=_plain(parser.parse_args([])))
 
 
@@ -90,10 +94,8 @@ def run(args: argparse.Namespace) -> int:
     if args.kind and misplaced:
         flag = misplaced[0].replace("_", "-")
         raise EvaluationError(f"--{flag} must come after {args.kind!r}, if it is an option of it")
-    if args.kind == "perception":
-        return perception_accuracy.run(args)
-    if args.kind == "roman":
-        return roman_cli.run(args)
+    if args.kind:
+        return KINDS[args.kind].run(args)
     vars(args).update(plain)
     _check(args)
     skills = [check_skill(skill) for skill in args.skill or []]

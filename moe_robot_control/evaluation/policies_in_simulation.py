@@ -12,7 +12,7 @@ import numpy as np
 from moe_robot_control.evaluation.outcome import Outcome
 from moe_robot_control.policies.gating import HOLD_STEPS, MINIMUM_WEIGHT, sparsify
 from moe_robot_control.policies.runtime import (
-    load_expert,
+    load_experts,
     load_gate,
     load_mixture,
     load_monolithic,
@@ -56,13 +56,18 @@ def teacher() -> Controller:
     return control
 
 
-def expert(directory: str | Path, skill: str) -> Controller:
+def expert(directory: str | Path, skill: str, shared: str = "") -> Controller:
     """One exported expert alone.
+
+    Args:
+        directory: of the ONNX files.
+        skill: whose expert.
+        shared: name of one network that serves all skills, instead of one for each.
 
     Raises:
         UnknownSkillError, PolicyLoadError: no such skill, or its file is unusable.
     """
-    policy = load_expert(check_skill(skill), directory)
+    policy = load_experts(directory, shared, (check_skill(skill),))[skill]
 
     def control(scene: Scene, stage: np.ndarray, step: int) -> np.ndarray:
         return policy(expert_observation(scene, skill))

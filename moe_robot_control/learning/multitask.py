@@ -114,6 +114,27 @@ class Featured(nn.Module):
         return self.network(torch.cat([features, x[:, self.num_inputs :]], dim=1), task)
 
 
+def success_of(
+    suite: TaskSuite, policy: Callable[[np.ndarray], np.ndarray], seed: int
+) -> np.ndarray:
+    """Share of episodes, one for each environment, that succeed at any step. Shape (M,).
+
+    Args:
+        suite: of M tasks with n environments each.
+        policy: from states (M, n, d) to actions (M, n, a).
+        seed: of the episodes.
+    """
+    states = suite.reset(seed)
+    running = np.ones(states.shape[:2], dtype=bool)
+    success = np.zeros_like(running)
+    while running.any():
+        step = suite.step(policy(states))
+        states = step.states
+        success |= step.success & running
+        running &= ~step.ended
+    return success.mean(axis=1)
+
+
 class MultiTaskTrainer:
     """Trains one policy for all tasks of a suite.
 
@@ -201,16 +222,7 @@ class MultiTaskTrainer:
         """Success of the policy's best actions in each task. Shape (M,)."""
         if self._unseen is None or self._unseen.num_envs != episodes:
             self._unseen = self._make_suite(episodes)
-        suite = self._unseen
-        states = suite.reset(seed)
-        running = np.ones((len(suite.names), episodes), dtype=bool)
-        success = np.zeros_like(running)
-        while running.any():
-            step = suite.step(self._act(states, best=True))
-            states = step.states
-            success |= step.success & running
-            running &= ~step.ended
-        return success.mean(axis=1)
+        return success_of(self._unseen, lambda states: self._act(states, best=True), seed)
 
     def _collect(self, states: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         shape = (*states.shape[:2], self.suite.num_actions)

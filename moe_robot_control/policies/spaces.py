@@ -135,6 +135,11 @@ def command_of(actions: np.ndarray) -> np.ndarray:
     return ACTION_LOW + share * (ACTION_HIGH - ACTION_LOW)
 
 
+def unit_action(commands: np.ndarray) -> np.ndarray:
+    """What `command_of` makes these of: actions in [-1, 1]. (..., 4)."""
+    return 2.0 * (commands - ACTION_LOW) / (ACTION_HIGH - ACTION_LOW) - 1.0
+
+
 def gate_observation(scene: Scene) -> np.ndarray:
     """Observation of the manipulation network: the same over all objects. Shape (..., 48)."""
     return _observation(scene, OBJECTS)
