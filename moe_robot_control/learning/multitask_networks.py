@@ -40,8 +40,8 @@ class MultiHeadNetwork(nn.Module):
 
     def forward(self, state: Tensor, task: Tensor) -> Tensor:
         x = torch.relu(self.trunk(state))
-        answers = self.heads(x[:, None].expand(-1, self.num_tasks, -1))
-        return (task[:, :, None] * answers).sum(dim=1)
+        answers = self.heads(x.expand(self.num_tasks, -1, -1))
+        return (task.T[:, :, None] * answers).sum(dim=0)
 
 
 class GatedExpertsNetwork(nn.Module):
@@ -66,8 +66,8 @@ class GatedExpertsNetwork(nn.Module):
         self.gate = mlp(num_inputs + num_tasks, num_experts, width, 2, nn.ReLU)
 
     def forward(self, state: Tensor, task: Tensor) -> Tensor:
-        x = state[:, None].expand(-1, self.num_experts, -1)
+        x = state.expand(self.num_experts, -1, -1)
         for index, layer in enumerate(self.layers):
             x = layer(torch.relu(x) if index else x)
         weights = torch.softmax(self.gate(torch.cat([state, task], dim=1)), dim=1)
-        return (weights[:, :, None] * x).sum(dim=1)
+        return (weights.T[:, :, None] * x).sum(dim=0)

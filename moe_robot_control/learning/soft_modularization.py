@@ -15,7 +15,10 @@ from moe_robot_control.learning.networks import mlp
 
 
 class Modules(nn.Module):
-    """n linear modules side by side: (b, n, inputs) -> (b, n, outputs)."""
+    """n linear modules side by side: (n, b, inputs) -> (n, b, outputs).
+
+    Modules lead, so that each one's samples lie together in memory.
+    """
 
     def __init__(self, count: int, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -24,7 +27,7 @@ class Modules(nn.Module):
         self.bias = nn.Parameter(torch.empty(count, 1, outputs).uniform_(-bound, bound))
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.baddbmm(self.bias, x.transpose(0, 1), self.weight).transpose(0, 1)
+        return torch.baddbmm(self.bias, x, self.weight)
 
 
 class RoutingNetwork(nn.Module):
@@ -145,8 +148,8 @@ class SoftModularNetwork(nn.Module):
 
     def _answer(self, x: Tensor, routing: Tensor) -> Tensor:
         n = self.routing.num_modules
-        g = self.layers[0](torch.relu(x)[:, None].expand(-1, n, -1))
+        g = self.layers[0](torch.relu(x).expand(n, -1, -1))
         for layer in range(1, len(self.layers)):
-            mixed = torch.bmm(routing[:, layer - 1], torch.relu(g))
-            g = self.layers[layer](mixed)
-        return self.head(torch.relu(g)).sum(dim=1)
+            mixed = torch.bmm(routing[:, layer - 1], torch.relu(g).transpose(0, 1))
+            g = self.layers[layer](mixed.transpose(0, 1))
+        return self.head(torch.relu(g)).sum(dim=0)

@@ -27,10 +27,10 @@ def samples(count: int = 50, kind: torch.dtype = torch.float32) -> tuple[Tensor,
 
 
 def test_modules_are_linear_layers_side_by_side() -> None:
-    modules, x = Modules(3, 5, 2), torch.randn(7, 3, 5)
+    modules, x = Modules(3, 5, 2), torch.randn(3, 7, 5)
     for i in range(3):
-        expected = x[:, i] @ modules.weight[i] + modules.bias[i]
-        torch.testing.assert_close(modules(x)[:, i], expected)
+        expected = x[i] @ modules.weight[i] + modules.bias[i]
+        torch.testing.assert_close(modules(x)[i], expected)
 
 
 @pytest.mark.parametrize("hard", [False, True])
@@ -143,8 +143,10 @@ def test_experts_are_mixed_by_the_gate() -> None:
     network = GatedExpertsNetwork(INPUTS, TASKS, OUTPUTS, 8, 2, 3)
     state, task = samples(5)
     weights = torch.softmax(network.gate(torch.cat([state, task], dim=1)), dim=1)
-    x = state[:, None].expand(-1, 3, -1)
-    for index, layer in enumerate(network.layers):
-        x = layer(torch.relu(x) if index else x)
-    expected = torch.einsum("be,beo->bo", weights, x)
+    expected = torch.zeros(5, OUTPUTS)
+    for expert in range(3):
+        x = state
+        for index, layer in enumerate(network.layers):
+            x = (torch.relu(x) if index else x) @ layer.weight[expert] + layer.bias[expert]
+        expected = expected + weights[:, expert, None] * x
     torch.testing.assert_close(network(state, task), expected)
