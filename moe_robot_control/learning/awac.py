@@ -1,0 +1,179 @@
+"""Advantage-weighted actor-critic (Nair, Gupta, Dalal and Levine 2020, arXiv 2006.09359).
+
+Two critics learn Q of the policy from whatever was recorded; the actor imitates recorded actions,
+those that were better than the policy's own by more than others:
+
+    y      = r + gamma min_i Q'_i(s', a'),  a' ~ pi(s')
+    A(s,a) = min_i Q_i(s, a) - V(s),        V(s) = E_{a ~ pi(s)} min_i Q_i(s, a)
+    actor: max E_{(s, a) ~ data} [log pi(a | s) exp(A(s, a) / lambda)]              (eq. 13)
+
+Offline and online learning are the same update; only what is recorded grows.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution, Independent, Normal
+
+WEIGHTINGS = ("exponential", "softmax")
+LOG_STD_RANGE = (-4.0, 0.0)
+
+
+@dataclass(frozen=True)
+class AwacConfig:
+    """Hyper-parameters.
+
+    Attributes:
+        gamma: discount.
+        tau: rate of the target critics.
+        learning_rate: of Adam.
+        batch: transitions of an update.
+        temperature: lambda; small ones trust the critics, large ones imitate.
+        weighting: `exponential`: exp(A / lambda); `softmax`: the same, normalised over the batch.
+        max_weight: larger weights are cut to this.
+        value_samples: actions that estimate V.
+    """
+
+    gamma: float = 0.99
+    tau: float = 0.005
+    learning_rate: float = 3e-4
+    batch: int = 256
+    temperature: float = 1.0
+    weighting: str = "exponential"
+    max_weight: float = 20.0
+    value_samples: int = 1
+
+
+@dataclass
+class Transitions:
+    """b steps.
+
+    Attributes:
+        states, next_states: shape (b, d).
+        actions: shape (b, a).
+        rewards, terminated: shape (b).
+    """
+
+    states: Tensor
+    actions: Tensor
+    rewards: Tensor
+    next_states: Tensor
+    terminated: Tensor
+
+
+class GaussianPolicy(nn.Module):
+    """Actions about tanh of a mean in [-1, 1], with a spread that depends on the state."""
+
+    def __init__(self, network: nn.Module) -> None:
+        """Wrap a network of states, (b, d), to means and log standard deviations, (b, 2 a)."""
+        super().__init__()
+        self.network = network
+
+    def forward(self, states: Tensor) -> Distribution:
+        mean, raw = self.network(states).chunk(2, dim=-1)
+        low, high = LOG_STD_RANGE
+        log_std = low + 0.5 * (high - low) * (torch.tanh(raw) + 1.0)
+        return Independent(Normal(torch.tanh(mean), log_std.exp()), 1)
+
+
+def advantage_weights(
+    advantages: Tensor, temperature: float, weighting: str, max_weight: float
+) -> Tensor:
+    """Weight of each recorded action. (b) -> (b).
+
+    Args:
+        advantages: A(s, a).
+        temperature: lambda.
+        weighting: out of `WEIGHTINGS`; with `softmax` the weights' mean is one before the cut.
+        max_weight: at most.
+
+    Raises:
+        ValueError: unknown weighting.
+    """
+    scaled = advantages / temperature
+    if weighting == "exponential":
+        # the cut before the exponential: what overflows is cut, too
+        return scaled.clamp(max=torch.tensor(max_weight).log().item()).exp()
+    if weighting == "softmax":
+        return (len(scaled) * torch.softmax(scaled, dim=0)).clamp(max=max_weight)
+    raise ValueError(f"unknown weighting {weighting!r}: expected one of {', '.join(WEIGHTINGS)}")
+
+
+class AwacLearner(nn.Module):
+    """A policy, two critics and their targets."""
+
+    def __init__(
+        self, policy: nn.Module, make_critic: Callable[[], nn.Module], config: AwacConfig
+    ) -> None:
+        """Build the critics.
+
+        Args:
+            policy: from states, (b, d), to a distribution of actions (b, a).
+            make_critic: makes a network of states and actions, (b, d + a), to values (b, 1).
+            config: hyper-parameters.
+        """
+        super().__init__()
+        self.config, self.policy = config, policy
+        self.critics = nn.ModuleList(make_critic() for _ in range(2))
+        self.targets = copy.deepcopy(self.critics).requires_grad_(False)
+        self.actor_optimiser = torch.optim.Adam(policy.parameters(), config.learning_rate)
+        self.critic_optimiser = torch.optim.Adam(self.critics.parameters(), config.learning_rate)
+
+    @property
+    def optimisers(self) -> tuple[torch.optim.Optimizer, ...]:
+        """Of actor and critics."""
+        return self.actor_optimiser, self.critic_optimiser
+
+    def critic_loss(self, batch: Transitions) -> Tensor:
+        """Mean squared error of both critics to y."""
+        with torch.no_grad():
+            following = self._value(self.targets, batch.next_states)
+            goal = batch.rewards + self.config.gamma * (1.0 - batch.terminated) * following
+        inputs = torch.cat([batch.states, batch.actions], dim=1)
+        return sum((critic(inputs)[:, 0] - goal).square().mean() for critic in self.critics)
+
+    @torch.no_grad()
+    def advantages(self, batch: Transitions) -> Tensor:
+        """A(s, a) of recorded actions. Shape (b)."""
+        own = _lowest(self.critics, batch.states, batch.actions)
+        return own - self._value(self.critics, batch.states)
+
+    def actor_loss(self, batch: Transitions) -> Tensor:
+        """-E[log pi(a | s) w(s, a)] over recorded actions."""
+        config = self.config
+        weights = advantage_weights(
+            self.advantages(batch), config.temperature, config.weighting, config.max_weight
+        )
+        return -(self.policy(batch.states).log_prob(batch.actions) * weights).mean()
+
+    def update(self, batch: Transitions) -> dict[str, float]:
+        """One step of critics, actor and targets; returns their losses."""
+        critic_loss = self.critic_loss(batch)
+        _step(self.critic_optimiser, critic_loss)
+        actor_loss = self.actor_loss(batch)
+        _step(self.actor_optimiser, actor_loss)
+        with torch.no_grad():
+            own, following = list(self.critics.parameters()), list(self.targets.parameters())
+            torch._foreach_lerp_(following, own, self.config.tau)
+        return {"critic_loss": critic_loss.item(), "actor_loss": actor_loss.item()}
+
+    def _value(self, critics: nn.ModuleList, states: Tensor) -> Tensor:
+        count = self.config.value_samples
+        actions = self.policy(states).sample((count,)).flatten(0, 1)
+        return _lowest(critics, states.repeat(count, 1), actions).unflatten(0, (count, -1)).mean(0)
+
+
+def _lowest(critics: nn.ModuleList, states: Tensor, actions: Tensor) -> Tensor:
+    inputs = torch.cat([states, actions], dim=1)
+    return torch.min(*(critic(inputs)[:, 0] for critic in critics))
+
+
+def _step(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    optimiser.step()
