@@ -15,9 +15,11 @@ from moe_robot_control.policies.spaces import (
     SKILLS,
     command_of,
     shared_observation,
+    unit_action,
 )
 from moe_robot_control.world.envs import BenchVectorEnv
 from moe_robot_control.world.observers import PERCEPTION_ERRORS
+from moe_robot_control.world.teachers import teach_stage
 
 
 class BenchSuite:
@@ -67,6 +69,14 @@ class BenchSuite:
         success = np.stack([step[4]["success"] for step in steps]) & terminated
         self._ended = terminated | truncated
         return Step(self._states(), rewards, terminated, self._ended.copy(), valid, success)
+
+    def teach(self) -> np.ndarray:
+        """What the scripted teachers would do now, in [-1, 1]. Shape (M, n, 4)."""
+        commands = [
+            teach_stage(np.full(self.num_envs, SKILLS.index(skill)), env.scene)
+            for env, skill in zip(self._envs, self.names, strict=True)
+        ]
+        return unit_action(np.stack(commands)).astype(np.float32)
 
     def _states(self) -> np.ndarray:
         pairs = zip(self._envs, self.names, strict=True)

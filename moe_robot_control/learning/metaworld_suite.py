@@ -93,6 +93,14 @@ class MetaworldSuite:
             success=answer[..., 41] > 0.5,
         )
 
+    def teach(self) -> np.ndarray:
+        """There is no teacher.
+
+        Raises:
+            TrainingError: always.
+        """
+        raise TrainingError("Meta-World's tasks have no teacher here: demonstrations must be 0")
+
     def _ask(self, request: Callable[[slice], bytes]) -> np.ndarray:
         for worker in self._workers:
             worker.send(request(worker.rows))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -20,12 +21,15 @@ from moe_robot_control.learning.multitask_networks import (
     MultiHeadNetwork,
     MultiTaskNetwork,
 )
-from moe_robot_control.learning.sac import MakeNetwork, Replay, SacConfig, SacLearner
+from moe_robot_control.learning.sac import Batch, MakeNetwork, Replay, SacConfig, SacLearner
 from moe_robot_control.learning.settings import TrainingError
 from moe_robot_control.learning.soft_modularization import SoftModularNetwork
 from moe_robot_control.learning.task_suites import TaskSuite
 
 EVALUATION_SEED = 2_000_000
+DEMONSTRATION_SEED = 1_000_000
+NOISE_MEMORY = 0.8
+"""Of the noise on demonstrated actions, from step to step."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,9 @@ class MultiTaskConfig:
         num_envs: environments of each task.
         replay: transitions kept of each task.
         random_steps: of each task with uniform actions, before learning begins.
+        demonstrations: of each task, of which half of every batch is drawn; 0 for none.
+        demonstration_noise: standard deviation of the smooth noise that is added to the
+            teacher's actions, so that demonstrations show how to recover.
         updates: of the networks for one step of all environments.
         evaluate_every: environment steps.
         evaluation_episodes: of each task.
@@ -93,6 +100,8 @@ class MultiTaskConfig:
     num_envs: int
     replay: int
     random_steps: int
+    demonstrations: int
+    demonstration_noise: float
     updates: int
     evaluate_every: int
     evaluation_episodes: int
@@ -172,6 +181,7 @@ class MultiTaskTrainer:
             suite.num_inputs, suite.num_actions, num_tasks, self._make_network(), config.sac
         )
         self._replay = Replay(num_tasks, config.replay, suite.num_inputs, suite.num_actions)
+        self._demonstrated = self._demonstrate() if config.demonstrations else None
         self._tasks = torch.eye(num_tasks)
         self.steps = 0
         self.curve: list[tuple[int, list[float]]] = []
@@ -208,7 +218,7 @@ class MultiTaskTrainer:
                 losses: dict[str, float] = {}
                 if len(self._replay) >= config.random_steps:
                     for _ in range(config.updates):
-                        losses = self.learner.update(self._replay.sample(config.sac.batch, rng))
+                        losses = self.learner.update(self._sample(rng))
                 last = self.curve[-1][0] if self.curve else 0
                 if self.steps >= min(last + config.evaluate_every, config.steps):
                     self._report(log, losses)
@@ -241,6 +251,44 @@ class MultiTaskTrainer:
                 step.terminated[task, valid],
             )
         return step.states
+
+    def _sample(self, rng: np.random.Generator) -> Batch:
+        count = self.config.sac.batch
+        if self._demonstrated is None:
+            return self._replay.sample(count, rng)
+        own = self._replay.sample(count - count // 2, rng)
+        return own.joined(self._demonstrated.sample(count // 2, rng))
+
+    def _demonstrate(self) -> Replay:
+        """One noisy episode of the teacher in each of some environments."""
+        config = self.config
+        suite = self._make_suite(config.demonstrations)
+        rng = np.random.default_rng([DEMONSTRATION_SEED, self._seed])
+        shape = (len(suite.names), config.demonstrations)
+        states = suite.reset(DEMONSTRATION_SEED)
+        running = np.ones(shape, dtype=bool)
+        noise = np.zeros((*shape, suite.num_actions))
+        steps = []
+        while running.any():
+            fresh = rng.normal(size=noise.shape) * math.sqrt(1.0 - NOISE_MEMORY**2)
+            noise = NOISE_MEMORY * noise + config.demonstration_noise * fresh
+            actions = np.clip(suite.teach() + noise, -1.0, 1.0).astype(np.float32)
+            step = suite.step(actions)
+            steps.append((running.copy(), states, actions, step))
+            states = step.states
+            running &= ~step.ended
+        replay = Replay(shape[0], len(steps) * shape[1], suite.num_inputs, suite.num_actions)
+        for alive, before, actions, step in steps:
+            for task, valid in enumerate(alive):
+                replay.add(
+                    task,
+                    before[task, valid],
+                    actions[task, valid],
+                    step.rewards[task, valid],
+                    step.states[task, valid],
+                    step.terminated[task, valid],
+                )
+        return replay
 
     def _act(self, states: np.ndarray, best: bool = False) -> np.ndarray:
         num_tasks, count = states.shape[:2]

@@ -56,6 +56,8 @@ def load_multitask_config(
         for name in ("steps", "num_envs", "replay", "evaluate_every", "evaluation_episodes")
     }
     ranges = {
+        "demonstrations": (config.demonstrations, 0, math.inf),
+        "demonstration_noise": (config.demonstration_noise, 0, 1),
         "sac_gamma": (sac.gamma, 0, 1 - 1e-9),
         "sac_tau": (sac.tau, 1e-9, 1),
         "sac_batch": (sac.batch, 1, math.inf),

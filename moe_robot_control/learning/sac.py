@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -49,7 +49,7 @@ class SacConfig:
 
 @dataclass
 class Batch:
-    """k transitions of each of M tasks; tensors lead with (M * k), task by task.
+    """k transitions of each of M tasks; tensors lead with (M * k).
 
     Attributes:
         states, next_states: shape (M * k, d).
@@ -64,6 +64,11 @@ class Batch:
     next_states: Tensor
     terminated: Tensor
     tasks: Tensor
+
+    def joined(self, other: Batch) -> Batch:
+        """Both, one after the other."""
+        pairs = ((getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
+        return Batch(*(torch.cat(pair) for pair in pairs))
 
 
 class SquashedGaussian:

@@ -52,3 +52,10 @@ class TaskSuite(Protocol):
 
     def step(self, actions: np.ndarray) -> Step:
         """Do `actions` in [-1, 1], shape (M, n, a)."""
+
+    def teach(self) -> np.ndarray:
+        """What a teacher would do now, in [-1, 1]. Shape (M, n, a).
+
+        Raises:
+            TrainingError: these tasks have no teacher.
+        """

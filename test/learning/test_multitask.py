@@ -24,6 +24,8 @@ CONFIG = MultiTaskConfig(
     num_envs=4,
     replay=500,
     random_steps=20,
+    demonstrations=0,
+    demonstration_noise=0.1,
     updates=1,
     evaluate_every=240,
     evaluation_episodes=3,
@@ -63,6 +65,9 @@ class Points:
         self._ended = success | (self._time >= 10)
         rewards = before - distance + success
         return Step(self._states(), rewards, success, self._ended.copy(), valid, success)
+
+    def teach(self) -> np.ndarray:
+        return np.sign(np.array([[0.5], [-0.5]]) - self._x)[..., None]
 
     def _states(self) -> np.ndarray:
         return self._x[..., None].astype(np.float32)
@@ -118,6 +123,37 @@ def test_equal_seeds_equal_networks_and_interruptions_lose_nothing(tmp_path: Pat
     (tmp_path / "a" / "checkpoint.pt").write_bytes(b"nonsense")
     with pytest.raises(TrainingError, match="not a readable checkpoint"):
         MultiTaskTrainer(Points, CONFIG, 3, tmp_path / "a")
+
+
+def test_half_of_every_batch_is_demonstrated(tmp_path: Path) -> None:
+    config = replace(CONFIG, demonstrations=5)
+    trainer = MultiTaskTrainer(Points, config, 0, tmp_path)
+    demonstrated = trainer._demonstrated
+    assert demonstrated is not None
+    # all went the way of their task, with noise, to the end
+    for task, sign in enumerate((1.0, -1.0)):
+        count = demonstrated.added[task]
+        assert count < 5 * 10 and demonstrated.terminated[task, :count].sum() == 5
+        actions = sign * demonstrated.actions[task, :count]
+        assert actions.mean() > 0.8 and actions.std() > 0.01
+    states = trainer.suite.reset(0)
+    for _ in range(8):
+        states = trainer._collect(states, np.random.default_rng(0))
+    batch = trainer._sample(np.random.default_rng(0))
+    assert batch.tasks.shape == (16, 2) and batch.tasks.sum(0).tolist() == [8, 8]
+    assert batch.terminated.sum() > 0
+    trainer.run()
+
+
+def test_the_teachers_do_every_skill() -> None:
+    suite = BenchSuite(3)
+    suite.reset(1_000_000)
+    running, success = np.ones((7, 3), dtype=bool), np.zeros((7, 3), dtype=bool)
+    while running.any():
+        step = suite.step(suite.teach())
+        success |= step.success & running
+        running &= ~step.ended
+    assert success.all()
 
 
 def test_the_benchs_skills_have_one_shape() -> None:
