@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import matplotlib
 import matplotlib.figure
 
 from moe_robot_control.evaluation.roman_suite import METHODS, SECTIONS, Experiment, Result
@@ -26,6 +28,11 @@ TITLES = {
     "baselines noise": "Rivals and ablations, noise of 20 mm",
 }
 
+COLOURS = {
+    method: "black" if method == "roman" else matplotlib.colormaps["tab20"](index)
+    for index, method in enumerate(METHODS)
+}
+"""The same in every picture."""
 EXPLANATIONS = {
     "disturbances": "Of the episodes in which it happened.",
     "camera": "The environment renders both cameras, the pose network and the tracker find the "
@@ -179,6 +186,7 @@ def draw_methods(path: Path, rows: Sequence[dict[str, str]], section: str) -> No
             own,
             METHODS[method],
             "o" if method in ("roman", "oracle") else "s",
+            colour=COLOURS[method],
             width=2.5 if method == "roman" else 1.2,
         )
     axis.set(xlabel="scenario", ylabel="success", ylim=(-0.03, 1.03), title=TITLES[section])
@@ -228,6 +236,7 @@ def _curve(
     rows: Sequence[dict[str, str]],
     label: str,
     marker: str,
+    colour: Any = None,
     width: float = 1.5,
 ) -> None:
     shares = [float(row["share"]) for row in rows]
@@ -235,7 +244,7 @@ def _curve(
     high = [float(row["high"]) - share for share, row in zip(shares, rows, strict=True)]
     axis.errorbar(
         places, shares, yerr=[low, high], label=label, marker=marker, markersize=4,
-        capsize=2, linewidth=width, elinewidth=0.8,
+        capsize=2, linewidth=width, elinewidth=0.8, color=colour,
     )  # fmt: skip
 
 
