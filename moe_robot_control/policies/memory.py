@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 
 import numpy as np
@@ -31,6 +32,9 @@ HOOKED_BELOW = 0.03
 """Fingers that pull a handle are at most this far below its upper edge [m]."""
 HELD_NEAR = 0.03
 """Largest horizontal distance from the tip of an object that is held [m]."""
+HELD_LOOKS = 9
+"""What is held stays in the fingers: where, is the median over so many looks, so that a wrong one,
+perhaps the last before furniture hides it, does not count."""
 
 
 class SceneMemory:
@@ -52,6 +56,7 @@ class SceneMemory:
         self._known = np.zeros(len(OBJECTS), dtype=bool)
         self._seen: frozenset[str] = frozenset()
         self._tip: np.ndarray | None = None
+        self._in_fingers: deque[np.ndarray] = deque(maxlen=HELD_LOOKS)
         self._button_height: float | None = None
 
     def update(self, seen: Mapping[str, np.ndarray]) -> None:
@@ -84,8 +89,8 @@ class SceneMemory:
             looks, width = self._positions[None], np.array([gripper_width], dtype=np.float64)
             filtered = self._filter.update(looks, here[None], tip[None], width)[0]
             self._positions = np.where(here[:, None], filtered, self._positions)
-        if self._tip is not None and HELD not in self._seen and self._holds(float(gripper_width)):
-            self._positions[OBJECTS.index(HELD)] += tip - self._tip
+            self._look_at_held(tip)
+        self._carry(tip, float(gripper_width))
         self._tip = tip
         self._press(tip)
         self._pull_door(tip)
@@ -97,13 +102,23 @@ class SceneMemory:
             known=self._known.copy(),
         )
 
-    def _holds(self, gripper_width: float) -> bool:
-        """Whether the fingers are around the vial, and as far apart as it is thick."""
-        index = OBJECTS.index(HELD)
-        if not self._known[index] or self._tip is None:
-            return False
-        beside = np.linalg.norm((self._positions[index] - self._tip)[:2])
-        return bool(beside < HELD_NEAR and abs(gripper_width - VIAL_WIDTH) < HELD_TOLERANCE)
+    def _look_at_held(self, tip: np.ndarray) -> None:
+        """Note where in the fingers what they hold was seen."""
+        if self._in_fingers and HELD in self._seen:
+            self._in_fingers.append(self._positions[OBJECTS.index(HELD)] - tip)
+
+    def _carry(self, tip: np.ndarray, gripper_width: float) -> None:
+        """What the fingers hold goes with them."""
+        held = self._position(HELD)
+        if held is None or abs(gripper_width - VIAL_WIDTH) >= HELD_TOLERANCE:
+            self._in_fingers.clear()
+            return
+        if not self._in_fingers:
+            before = tip if HELD in self._seen or self._tip is None else self._tip
+            if np.linalg.norm((held - before)[:2]) >= HELD_NEAR:
+                return
+            self._in_fingers.append(held - before)
+        held[:] = tip + np.median(self._in_fingers, axis=0)
 
     def _press(self, tip: np.ndarray) -> None:
         """A button goes down under the fingers, as far as they do and no farther."""

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from moe_robot_control.policies.furniture import VIAL_WIDTH
 from moe_robot_control.policies.memory import SceneMemory
 from moe_robot_control.policies.spaces import OBJECTS
 from moe_robot_control.world.envs import BenchVectorEnv
@@ -30,6 +31,39 @@ def test_a_hidden_vial_moves_only_with_fingers_that_hold_it(width: float, moves:
     scene = memory.scene(np.array([0.42, 0.01, 0.12]), width)
     expected = [0.42, 0.01, 0.14] if moves else [0.4, 0.0, 0.1]
     np.testing.assert_allclose(scene.positions[VIAL], expected)
+
+
+def carry(memory: SceneMemory, looks: list[np.ndarray | None]) -> list[np.ndarray]:
+    """Errors of a vial 2 cm above fingers that move, seen with these errors or not at all."""
+    errors = []
+    for step, error in enumerate(looks):
+        tip = np.array([0.4 + 0.01 * step, 0.0, 0.1])
+        truth = tip + [0.0, 0.0, 0.02]
+        memory.update({} if error is None else {"vial": truth + error})
+        errors.append(memory.scene(tip, VIAL_WIDTH).positions[VIAL] - truth)
+    return errors
+
+
+def test_a_wrong_last_look_at_a_held_vial_does_not_count() -> None:
+    right, wrong = np.zeros(3), np.array([-0.004, 0.012, -0.010])
+    errors = carry(SceneMemory(), [right] * 5 + [wrong] * 2 + [None] * 10)
+    np.testing.assert_allclose(errors, 0.0, atol=1e-12)
+
+
+def test_a_vial_that_slips_is_followed() -> None:
+    slipped = np.array([0.0, 0.0, -0.01])
+    errors = carry(SceneMemory(), [np.zeros(3)] * 9 + [slipped] * 5 + [None] * 3)
+    np.testing.assert_allclose(errors[-4:], np.tile(slipped, (4, 1)), atol=1e-12)
+
+
+def test_what_was_in_the_fingers_is_forgotten_when_they_open() -> None:
+    memory = SceneMemory()
+    carry(memory, [np.array([0.005, 0.0, 0.0])] * 5)
+    place = np.array([0.44, 0.0, 0.12])
+    for width in (VIAL_WIDTH + 0.02, VIAL_WIDTH):
+        memory.update({"vial": place})
+        scene = memory.scene(np.array([0.44, 0.0, 0.1]), width)
+        np.testing.assert_allclose(scene.positions[VIAL], place)
 
 
 def test_a_hidden_button_goes_down_with_the_fingers() -> None:
