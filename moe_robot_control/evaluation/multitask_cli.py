@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from moe_robot_control.learning.metaworld_suite import PYTHON
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `evaluate multitask`."""
@@ -17,10 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=Path("docs/results/multitask"))
     parser.add_argument("--again", action="store_true", help="measure what is there already, too")
     parser.add_argument(
-        "--metaworld-python",
-        type=Path,
-        default=Path(".venv-metaworld/bin/python"),
-        help="interpreter that has metaworld",
+        "--metaworld-python", type=Path, default=PYTHON, help="interpreter that has metaworld"
     )
 
 

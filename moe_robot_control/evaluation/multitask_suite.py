@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -11,12 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from moe_robot_control.errors import MoeRobotControlError
+from moe_robot_control.evaluation.csv_files import read_csv, write_csv
 from moe_robot_control.evaluation.policies_in_simulation import expert, run_in_simulation
 from moe_robot_control.learning.bench_suite import BenchSuite
 from moe_robot_control.learning.metaworld_suite import MT10, MetaworldSuite
-from moe_robot_control.learning.multitask import success_of
-from moe_robot_control.learning.multitask_config import SUITES
-from moe_robot_control.learning.task_suites import TaskSuite
+from moe_robot_control.learning.multitask_config import SINGLE, SUITES
+from moe_robot_control.learning.task_suites import TaskSuite, success_of
 from moe_robot_control.manifest import manifest_path, read_manifest
 from moe_robot_control.policies.runtime import OnnxPolicy
 from moe_robot_control.policies.spaces import (
@@ -30,7 +29,6 @@ from moe_robot_control.world.observers import PERCEPTION_ERRORS
 
 FIRST_SEED = 20_000
 """Of the episodes."""
-SINGLE = "single_task"
 METHODS: dict[str, str] = {
     "soft_modular": "Soft Modularization",
     "multi_task": "multi-task SAC",
@@ -243,10 +241,7 @@ def read_results(path: Path) -> list[TaskResult]:
     Raises:
         MultiTaskEvaluationError: malformed.
     """
-    if not path.is_file():
-        return []
-    with path.open(newline="") as stream:
-        lines = list(csv.DictReader(stream))
+    lines = read_csv(path)
     try:
         return [
             TaskResult(
@@ -265,14 +260,8 @@ def read_results(path: Path) -> list[TaskResult]:
 
 def write_results(path: Path, results: Iterable[TaskResult]) -> None:
     """Write the CSV file, replacing it at once."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".tmp")
-    with unfinished.open("w", newline="") as stream:
-        names = [field.name for field in fields(TaskResult)]
-        writer = csv.DictWriter(stream, names, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(asdict(result) for result in results)
-    unfinished.replace(path)
+    names = [field.name for field in fields(TaskResult)]
+    write_csv(path, names, map(asdict, results))
 
 
 def missing(trained: Trained, episodes: int, results: Sequence[TaskResult]) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import matplotlib
 import matplotlib.figure
 
+from moe_robot_control.evaluation.csv_files import read_csv, write_csv
 from moe_robot_control.evaluation.roman_suite import METHODS, SECTIONS, Experiment, Result
 
 COLUMNS = (
@@ -70,21 +70,12 @@ def row_of(result: Result, models: str) -> dict[str, str]:
 
 def read_rows(path: Path) -> list[dict[str, str]]:
     """The lines of a CSV file; none if there is no file."""
-    if not path.is_file():
-        return []
-    with path.open(newline="") as stream:
-        return list(csv.DictReader(stream))
+    return read_csv(path)
 
 
 def write_rows(path: Path, rows: Sequence[dict[str, str]]) -> None:
     """Write the CSV file, replacing it at once."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".tmp")
-    with unfinished.open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    unfinished.replace(path)
+    write_csv(path, COLUMNS, rows)
 
 
 def key_of(experiment: Experiment) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ import numpy as np
 import onnxruntime
 from sklearn.manifold import TSNE
 
-from moe_robot_control.learning.task_suites import TaskSuite
+from moe_robot_control.learning.task_suites import TaskSuite, run_episodes
 from moe_robot_control.policies.runtime import PolicyLoadError
 
 SAMPLES = 60
@@ -65,18 +65,11 @@ def follow(
         seed: of the episodes.
     """
     num_tasks = len(suite.names)
-    states = suite.reset(seed)
-    running = np.ones(states.shape[:2], dtype=bool)
-    seen: list[tuple[np.ndarray, np.ndarray]] = []
-    while running.any():
-        seen.append((states, running.copy()))
-        step = suite.step(policy(states))
-        states = step.states
-        running &= ~step.ended
+    seen = [(running, states) for running, states, _, _ in run_episodes(suite, policy, seed)]
     found = Routes(tuple(suite.names), [], [])
     for task in range(num_tasks):
-        own = np.stack([x[task] for x, _ in seen])
-        valid = np.stack([alive[task] for _, alive in seen])
+        own = np.stack([states[task] for _, states in seen])
+        valid = np.stack([running[task] for running, _ in seen])
         lengths = np.maximum(valid.sum(axis=0) - 1, 1)
         phases = np.arange(len(seen))[:, None] / lengths
         one_hot = np.broadcast_to(np.eye(num_tasks)[task], (int(valid.sum()), num_tasks))

@@ -7,12 +7,15 @@ import struct
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from torch import Tensor
 
 from moe_robot_control.learning.settings import TrainingError
 from moe_robot_control.learning.task_suites import Step
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 MT10 = (
     "reach-v3", "push-v3", "pick-place-v3", "door-open-v3", "drawer-open-v3", "drawer-close-v3",

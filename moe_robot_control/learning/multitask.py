@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from moe_robot_control.learning.multitask_networks import (
 from moe_robot_control.learning.sac import Batch, MakeNetwork, Replay, SacConfig, SacLearner
 from moe_robot_control.learning.settings import TrainingError
 from moe_robot_control.learning.soft_modularization import SoftModularNetwork
-from moe_robot_control.learning.task_suites import TaskSuite
+from moe_robot_control.learning.task_suites import Step, TaskSuite, run_episodes, success_of
 
 EVALUATION_SEED = 2_000_000
 DEMONSTRATION_SEED = 1_000_000
@@ -123,27 +124,6 @@ class Featured(nn.Module):
         return self.network(torch.cat([features, x[:, self.num_inputs :]], dim=1), task)
 
 
-def success_of(
-    suite: TaskSuite, policy: Callable[[np.ndarray], np.ndarray], seed: int
-) -> np.ndarray:
-    """Share of episodes, one for each environment, that succeed at any step. Shape (M,).
-
-    Args:
-        suite: of M tasks with n environments each.
-        policy: from states (M, n, d) to actions (M, n, a).
-        seed: of the episodes.
-    """
-    states = suite.reset(seed)
-    running = np.ones(states.shape[:2], dtype=bool)
-    success = np.zeros_like(running)
-    while running.any():
-        step = suite.step(policy(states))
-        states = step.states
-        success |= step.success & running
-        running &= ~step.ended
-    return success.mean(axis=1)
-
-
 class MultiTaskTrainer:
     """Trains one policy for all tasks of a suite.
 
@@ -181,7 +161,6 @@ class MultiTaskTrainer:
             suite.num_inputs, suite.num_actions, num_tasks, self._make_network(), config.sac
         )
         self._replay = Replay(num_tasks, config.replay, suite.num_inputs, suite.num_actions)
-        self._demonstrated = self._demonstrate() if config.demonstrations else None
         self._tasks = torch.eye(num_tasks)
         self.steps = 0
         self.curve: list[tuple[int, list[float]]] = []
@@ -241,15 +220,7 @@ class MultiTaskTrainer:
         else:
             actions = self._act(states)
         step = self.suite.step(actions)
-        for task, valid in enumerate(step.valid):
-            self._replay.add(
-                task,
-                states[task, valid],
-                actions[task, valid],
-                step.rewards[task, valid],
-                step.states[task, valid],
-                step.terminated[task, valid],
-            )
+        _remember(self._replay, states, actions, step, step.valid)
         return step.states
 
     def _sample(self, rng: np.random.Generator) -> Batch:
@@ -259,35 +230,27 @@ class MultiTaskTrainer:
         own = self._replay.sample(count - count // 2, rng)
         return own.joined(self._demonstrated.sample(count // 2, rng))
 
-    def _demonstrate(self) -> Replay:
+    @cached_property
+    def _demonstrated(self) -> Replay | None:
         """One noisy episode of the teacher in each of some environments."""
         config = self.config
+        if not config.demonstrations:
+            return None
         suite = self._make_suite(config.demonstrations)
         rng = np.random.default_rng([DEMONSTRATION_SEED, self._seed])
         shape = (len(suite.names), config.demonstrations)
-        states = suite.reset(DEMONSTRATION_SEED)
-        running = np.ones(shape, dtype=bool)
         noise = np.zeros((*shape, suite.num_actions))
-        steps = []
-        while running.any():
+
+        def teach(states: np.ndarray) -> np.ndarray:
+            nonlocal noise
             fresh = rng.normal(size=noise.shape) * math.sqrt(1.0 - NOISE_MEMORY**2)
             noise = NOISE_MEMORY * noise + config.demonstration_noise * fresh
-            actions = np.clip(suite.teach() + noise, -1.0, 1.0).astype(np.float32)
-            step = suite.step(actions)
-            steps.append((running.copy(), states, actions, step))
-            states = step.states
-            running &= ~step.ended
+            return np.clip(suite.teach() + noise, -1.0, 1.0).astype(np.float32)
+
+        steps = list(run_episodes(suite, teach, DEMONSTRATION_SEED))
         replay = Replay(shape[0], len(steps) * shape[1], suite.num_inputs, suite.num_actions)
-        for alive, before, actions, step in steps:
-            for task, valid in enumerate(alive):
-                replay.add(
-                    task,
-                    before[task, valid],
-                    actions[task, valid],
-                    step.rewards[task, valid],
-                    step.states[task, valid],
-                    step.terminated[task, valid],
-                )
+        for running, states, actions, step in steps:
+            _remember(replay, states, actions, step, running)
         return replay
 
     def _act(self, states: np.ndarray, best: bool = False) -> np.ndarray:
@@ -342,3 +305,18 @@ class MultiTaskTrainer:
         for optimiser, own in zip(self.learner.optimisers, state["optimisers"], strict=True):
             optimiser.load_state_dict(own)
         self._replay.restore({name: part.numpy() for name, part in state["replay"].items()})
+
+
+def _remember(
+    replay: Replay, states: np.ndarray, actions: np.ndarray, step: Step, valid: np.ndarray
+) -> None:
+    """Keep a step's valid transitions, (M, n)."""
+    for task, rows in enumerate(valid):
+        replay.add(
+            task,
+            states[task, rows],
+            actions[task, rows],
+            step.rewards[task, rows],
+            step.states[task, rows],
+            step.terminated[task, rows],
+        )

@@ -19,6 +19,8 @@ from moe_robot_control.learning.settings import (
 from moe_robot_control.share import share_path
 
 SUITES = ("bench", "mt10")
+SINGLE = "single_task"
+"""The method that has a network for each task."""
 
 
 def load_multitask_config(

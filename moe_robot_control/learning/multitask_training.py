@@ -17,7 +17,7 @@ from moe_robot_control.learning.bench_suite import BenchSuite
 from moe_robot_control.learning.export import export_onnx
 from moe_robot_control.learning.metaworld_suite import MT10, PYTHON, MetaworldSuite
 from moe_robot_control.learning.multitask import Featured, MultiTaskConfig, MultiTaskTrainer
-from moe_robot_control.learning.multitask_config import SUITES, load_multitask_config
+from moe_robot_control.learning.multitask_config import SINGLE, SUITES, load_multitask_config
 from moe_robot_control.learning.networks import num_parameters
 from moe_robot_control.learning.settings import TrainingError
 from moe_robot_control.learning.soft_modularization import SoftModularNetwork
@@ -31,8 +31,6 @@ from moe_robot_control.policies.spaces import (
     expert_observation_size,
 )
 from moe_robot_control.share import share_path
-
-SINGLE = "single_task"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

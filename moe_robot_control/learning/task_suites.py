@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass
@@ -59,3 +61,37 @@ class TaskSuite(Protocol):
         Raises:
             TrainingError: these tasks have no teacher.
         """
+
+
+def run_episodes(
+    suite: TaskSuite, policy: Callable[[np.ndarray], np.ndarray], seed: int
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, Step]]:
+    """Run one episode in every environment to its end.
+
+    Args:
+        suite: of M tasks with n environments each.
+        policy: from states (M, n, d) to actions (M, n, a).
+        seed: of the episodes.
+
+    Yields:
+        For every step which episodes it belongs to, (M, n), the states before it, the actions,
+        and what they led to.
+    """
+    states = suite.reset(seed)
+    running = np.ones(states.shape[:2], dtype=bool)
+    while running.any():
+        actions = policy(states)
+        step = suite.step(actions)
+        yield running.copy(), states, actions, step
+        states = step.states
+        running &= ~step.ended
+
+
+def success_of(
+    suite: TaskSuite, policy: Callable[[np.ndarray], np.ndarray], seed: int
+) -> np.ndarray:
+    """Share of `run_episodes` that succeed at any step. Shape (M,)."""
+    success = np.zeros((len(suite.names), suite.num_envs), dtype=bool)
+    for running, _, _, step in run_episodes(suite, policy, seed):
+        success |= step.success & running
+    return success.mean(axis=1)
