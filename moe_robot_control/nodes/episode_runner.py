@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import json
+import math
 import time
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
@@ -37,6 +38,7 @@ from moe_robot_control.nodes.ros_messages import (
     from_pose,
     from_stamp,
 )
+from moe_robot_control.nodes.service_calls import ASK_AGAIN, call_repeatedly
 from moe_robot_control.nodes.up import graph_commands, graph_environment
 from moe_robot_control.policies.spaces import OBJECTS, check_skill
 
@@ -165,7 +167,8 @@ class EpisodeRunner:
         self._set("manipulation_network", {"fixed_expert": skill or ""})
         subscriptions = self._listen(record) if record else []
         self._ticks = {} if record else None
-        answer = self._call(self._reset, Trigger.Request(), "mujoco_bridge/reset")
+        # once: asked again, it would begin another episode
+        answer = self._call(self._reset, Trigger.Request(), again=math.inf)
         episode = int(answer.message.split()[-1])
         status = self._await_end(episode, on_progress)
         self._executor.spin_some(0.0)  # what came along with the end
@@ -233,14 +236,9 @@ class EpisodeRunner:
         self._group.drain()
         return self._tail.lines[-1] if self._tail.lines else "it wrote nothing"
 
-    def _call(self, client: Client, request: Any, name: str) -> Any:
+    def _call(self, client: Client, request: Any, again: float = ASK_AGAIN) -> Any:
         deadline = time.monotonic() + self._stall_timeout
-        while not client.service_is_ready():
-            self._spin(deadline, f"service {name} is not there")
-        future = client.call_async(request)
-        while not future.done():
-            self._spin(deadline, f"service {name} does not answer")
-        return future.result()
+        return call_repeatedly(client, request, lambda what: self._spin(deadline, what), again)
 
     def _set(self, node: str, values: dict[str, Any]) -> None:
         if node not in self._setters:
@@ -249,7 +247,7 @@ class EpisodeRunner:
         request = SetParameters.Request(
             parameters=[_parameter(name, value) for name, value in values.items()]
         )
-        answer = self._call(self._setters[node], request, f"{node}/set_parameters")
+        answer = self._call(self._setters[node], request)
         for result in answer.results:
             if not result.successful:
                 raise EpisodeError(f"{node}: {result.reason}")

@@ -18,6 +18,7 @@ from moe_robot_control.graph import GraphOptions
 from moe_robot_control.nodes.executor import LeanExecutor
 from moe_robot_control.nodes.processes import ProcessGroup
 from moe_robot_control.nodes.qos import SENSOR
+from moe_robot_control.nodes.service_calls import call_repeatedly
 from moe_robot_control.nodes.up import graph_commands
 
 PATIENCE = 30.0
@@ -36,19 +37,23 @@ class GraphClient:
         """Spin until `condition` is true; returns its value."""
         deadline = time.monotonic() + PATIENCE
         while not (value := condition()):
-            if time.monotonic() > deadline:
-                raise AssertionError(f"no {what} in {PATIENCE:.0f} s:\n{self.output.getvalue()}")
-            self._executor.spin_some(0.02)
+            self._spin(deadline, f"no {what}")
         return value
+
+    def _spin(self, deadline: float, complaint: str) -> None:
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{complaint} in {PATIENCE:.0f} s:\n{self.output.getvalue()}")
+        self._executor.spin_some(0.02)
 
     def call(self, kind: Any, name: str, request: Any = None) -> Any:
         """Call a service."""
         client = self.node.create_client(kind, name)
-        self.until(client.service_is_ready, f"service {name}")
-        future = client.call_async(request or kind.Request())
-        self.until(future.done, f"answer of {name}")
+        deadline = time.monotonic() + PATIENCE
+        answer = call_repeatedly(
+            client, request or kind.Request(), lambda what: self._spin(deadline, what)
+        )
         self.node.destroy_client(client)
-        return future.result()
+        return answer
 
     @contextmanager
     def messages(self, kind: Any, topic: str, qos: QoSProfile = SENSOR) -> Iterator[list[Any]]:
