@@ -197,7 +197,7 @@ class MultiTaskTrainer:
                 losses: dict[str, float] = {}
                 if len(self._replay) >= config.random_steps:
                     for _ in range(config.updates):
-                        losses = self.learner.update(self._sample(rng))
+                        losses = self.learner.update(*self._sample(rng))
                 last = self.curve[-1][0] if self.curve else 0
                 if self.steps >= min(last + config.evaluate_every, config.steps):
                     self._report(log, losses)
@@ -223,12 +223,13 @@ class MultiTaskTrainer:
         _remember(self._replay, states, actions, step, step.valid)
         return step.states
 
-    def _sample(self, rng: np.random.Generator) -> Batch:
+    def _sample(self, rng: np.random.Generator) -> tuple[Batch, Batch | None]:
+        """Own transitions and, for half of the batch, demonstrated ones."""
         count = self.config.sac.batch
         if self._demonstrated is None:
-            return self._replay.sample(count, rng)
-        own = self._replay.sample(count - count // 2, rng)
-        return own.joined(self._demonstrated.sample(count // 2, rng))
+            return self._replay.sample(count, rng), None
+        shown = self._demonstrated.sample(count // 2, rng)
+        return self._replay.sample(count - count // 2, rng), shown
 
     @cached_property
     def _demonstrated(self) -> Replay | None:

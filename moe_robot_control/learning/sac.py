@@ -3,7 +3,8 @@
 Networks are functions of a state s, shape (b, d), and a task z as one-hot, shape (b, M); actions
 lie in [-1, 1]. With `balanced`, each task's losses are weighed by w_i = M softmax(-alpha)_i as in
 Soft Modularization (Yang et al. 2020, eq. 9; M keeps the size of the losses), so that tasks whose
-policy is already certain weigh more.
+policy is already certain weigh more. With demonstrations, the actor also clones them beside the
+reinforcement learning (Nair et al. 2018, arXiv 1709.10089, eq. 5, without their filter).
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ class SacConfig:
         initial_temperature: alpha at the start.
         max_gradient_norm: of actor and critics.
         balanced: weigh tasks by their temperatures.
+        cloning: weight of the loss that clones demonstrations.
     """
 
     gamma: float = 0.99
@@ -45,6 +47,7 @@ class SacConfig:
     initial_temperature: float = 0.1
     max_gradient_norm: float = 1.0
     balanced: bool = False
+    cloning: float = 0.0
 
 
 @dataclass
@@ -202,8 +205,8 @@ class SacLearner(nn.Module):
         )
         self.target_entropy = -float(num_actions)
         rate = config.learning_rate
-        self.actor_optimiser = torch.optim.Adam(self.actor.parameters(), rate)
-        self.critic_optimiser = torch.optim.Adam(self.critics.parameters(), rate)
+        self.actor_optimiser = torch.optim.Adam(self.actor.parameters(), rate, fused=True)
+        self.critic_optimiser = torch.optim.Adam(self.critics.parameters(), rate, fused=True)
         self.alpha_optimiser = torch.optim.Adam([self.log_alpha], config.temperature_learning_rate)
 
     @property
@@ -238,16 +241,30 @@ class SacLearner(nn.Module):
         values = self._lowest(self.critics, batch.states, actions, batch.tasks)
         return (weights * (alpha * log_probs - values)).mean(), log_probs.detach()
 
+    def cloning_loss(self, shown: Batch) -> Tensor:
+        """Mean squared distance of the policy's best actions to demonstrated ones."""
+        policy = SquashedGaussian(self.actor(shown.states, shown.tasks))
+        return (policy.best - shown.actions).square().sum(-1).mean()
+
     def temperature_loss(self, log_probs: Tensor, tasks: Tensor) -> Tensor:
         """E[-log alpha_i (log pi + target entropy)]: a temperature that keeps the entropy."""
         return -(tasks @ self.log_alpha * (log_probs + self.target_entropy)).mean()
 
-    def update(self, batch: Batch) -> dict[str, float]:
-        """One step of critics, actor, temperatures and targets; returns their losses."""
+    def update(self, batch: Batch, shown: Batch | None = None) -> dict[str, float]:
+        """One step of critics, actor, temperatures and targets; returns their losses.
+
+        Args:
+            batch: own transitions.
+            shown: demonstrated ones, which count as own and are cloned, too.
+        """
+        cloned = shown if self.config.cloning > 0.0 else None
+        batch = batch if shown is None else batch.joined(shown)
         critic_loss = self.critic_loss(batch)
         self._step(self.critic_optimiser, critic_loss, self.critics)
         self.critics.requires_grad_(False)
         actor_loss, log_probs = self.actor_loss(batch)
+        if cloned is not None:
+            actor_loss = actor_loss + self.config.cloning * self.cloning_loss(cloned)
         self._step(self.actor_optimiser, actor_loss, self.actor)
         self.critics.requires_grad_(True)
         temperature_loss = self.temperature_loss(log_probs, batch.tasks)

@@ -139,9 +139,11 @@ def test_half_of_every_batch_is_demonstrated(tmp_path: Path) -> None:
     states = trainer.suite.reset(0)
     for _ in range(8):
         states = trainer._collect(states, np.random.default_rng(0))
-    batch = trainer._sample(np.random.default_rng(0))
-    assert batch.tasks.shape == (16, 2) and batch.tasks.sum(0).tolist() == [8, 8]
-    assert batch.terminated.sum() > 0
+    own, shown = trainer._sample(np.random.default_rng(0))
+    assert shown is not None
+    for batch in (own, shown):
+        assert batch.tasks.shape == (8, 2) and batch.tasks.sum(0).tolist() == [4, 4]
+    assert shown.terminated.sum() > 0
     trainer.run()
 
 

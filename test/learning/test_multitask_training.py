@@ -50,6 +50,7 @@ def test_every_method_has_settings(method: str) -> None:
         ({"steps": "many"}, "steps"),
         ({"network_width": 1.5}, "network_width"),
         ({"sac_gamma": 1.0}, "sac_gamma"),
+        ({"sac_cloning": -0.1}, "sac_cloning"),
         ({"num_envs": 0}, "num_envs"),
         ({"network_kind": 3}, "network_kind"),
     ],

@@ -162,3 +162,31 @@ def test_two_tasks_that_want_opposite_actions() -> None:
         learner.update(batch)
     best = learner.act(torch.zeros(TASKS, STATES), torch.eye(TASKS), best=True)
     torch.testing.assert_close(best, goal[:, None].expand(-1, ACTIONS), atol=0.15, rtol=0.0)
+
+
+def test_demonstrations_are_cloned_where_the_reward_is_silent() -> None:
+    learner = make_learner(learning_rate=3e-3, cloning=1.0, initial_temperature=0.01)
+    wanted = torch.tensor([0.5, -0.5])
+    shown = make_batch(32)
+    shown.actions = (shown.tasks @ wanted)[:, None].expand(-1, ACTIONS)
+    first = learner.cloning_loss(shown).item()
+    policy = learner.act(shown.states, shown.tasks, best=True)
+    assert first == pytest.approx((policy - shown.actions).square().sum(1).mean().item())
+    for _ in range(200):
+        batch = make_batch(8)
+        for part in (batch, shown):
+            part.rewards = torch.zeros_like(part.rewards)
+            part.terminated = torch.ones_like(part.terminated)
+        learner.update(batch, shown)
+    best = learner.act(shown.states, shown.tasks, best=True)
+    torch.testing.assert_close(best, shown.actions, atol=0.1, rtol=0.0)
+
+
+def test_shown_transitions_are_learned_from_as_own_ones() -> None:
+    batch, shown = make_batch(4), make_batch(2)
+    learner, other = make_learner(), make_learner()
+    other.load_state_dict(learner.state_dict())
+    torch.manual_seed(0)
+    losses = learner.update(batch, shown)
+    torch.manual_seed(0)
+    assert other.update(batch.joined(shown)) == losses
