@@ -33,7 +33,7 @@ from moe_robot_control.learning.roman_config import HybridConfig, load_hybrid_co
 from moe_robot_control.learning.settings import TrainingError
 from moe_robot_control.learning.sparse_gate import SparseGateNetwork
 from moe_robot_control.manifest import sha256_of, write_manifest
-from moe_robot_control.policies.runtime import GATE_NAME, MONOLITHIC_NAME
+from moe_robot_control.policies.runtime import GATE_NAME, MONOLITHIC_NAME, load_experts
 from moe_robot_control.policies.spaces import SKILLS, check_skill
 
 GATE, MONOLITHIC = "gate", "monolithic"
@@ -147,6 +147,8 @@ def _begin(
     torch.manual_seed(args.seed)
     metrics: dict = {}
     if name == GATE:
+        experts = args.experts or args.output
+        load_experts(experts)  # unusable ones are named before cloning begins
         k = config.top_k if config.noisy_top_k else None
         network = GateNetwork(cloning.width)
         if k is not None:
@@ -155,7 +157,6 @@ def _begin(
             network, metrics = train_gate(episodes, cloning, args.seed, checkpoint, k)
         # the draws explore; noise in the gate would be a second source
         network.eval()
-        experts = args.experts or args.output
         problem = gate_problem(network, episodes, experts, config, num_threads)
         problem.origin += " ".join(sha256_of(experts / f"{skill}.onnx") for skill in SKILLS)
         return problem, metrics

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from moe_robot_control import cli
 from moe_robot_control.demonstrations.episode import Episode
-from moe_robot_control.learning import problems, roman
+from moe_robot_control.learning import problems, roman, roman_training
 from moe_robot_control.learning.bc import BcConfig
 from moe_robot_control.learning.networks import (
     ExpertNetwork,
@@ -798,6 +798,17 @@ def test_missing_demonstrations_are_one_line(
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert str(tmp_path / "demonstrations") in error
+
+
+def test_missing_experts_are_named_before_the_gate_is_cloned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(roman_training, "load_episodes", lambda folder: make_episodes())
+    monkeypatch.setattr(roman_training, "train_gate", lambda *_: pytest.fail("cloned"))
+    monkeypatch.setattr(torch, "use_deterministic_algorithms", lambda *_: None)
+    words = ["--gate", "--experts", str(tmp_path / "nowhere"), "--output", str(tmp_path)]
+    assert cli.main(["train", "roman", *words]) == 2
+    assert "nowhere/rotate_door.onnx: no such model file" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("words", [[], ["--gate", "--all"], ["--skill"]])
