@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from moe_robot_control.cli import main
+from moe_robot_control.evaluation import multitask_evaluation
 from moe_robot_control.evaluation.multitask_report import curve_of, means, success_table
 from moe_robot_control.evaluation.multitask_suite import (
     MultiTaskEvaluationError,
@@ -134,7 +135,10 @@ def test_routing_is_followed_to_the_end_of_each_episode(tmp_path: Path) -> None:
         assert (routing[:, 0, index] == 1.0).all() and (routing[:, 0, 1 - index] == 0.0).all()
 
 
-def test_the_command_writes_page_and_pictures(tmp_path: Path) -> None:
+def test_the_command_writes_page_and_pictures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(multitask_evaluation, "ROUTED_EPISODES", 1)
     train(tmp_path)
     out = tmp_path / "out"
     words = ["evaluate", "multitask", "--trained", str(tmp_path), "--episodes", "1"]
