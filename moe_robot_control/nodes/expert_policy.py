@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from collections.abc import Sequence
+from concurrent.futures import Future
 
 import numpy as np
 from geometry_msgs.msg import TwistStamped
 from sensor_msgs.msg import JointState
+from std_msgs.msg import String
+from std_srvs.srv import Trigger
 
 from moe_robot_control.errors import MoeRobotControlError
 from moe_robot_control.nodes._runner import run_nodes
 from moe_robot_control.nodes._scene import SceneNode
-from moe_robot_control.nodes.qos import SENSOR
+from moe_robot_control.nodes.qos import LATCHED, SENSOR
 from moe_robot_control.nodes.ros_messages import (
     MessageError,
     from_named_values,
@@ -19,8 +24,17 @@ from moe_robot_control.nodes.ros_messages import (
     to_named_values,
     to_twist,
 )
-from moe_robot_control.policies.runtime import Policy, PolicyLoadError, load_experts
+from moe_robot_control.policies.hot_swap import HotSwap
+from moe_robot_control.policies.runtime import (
+    LoadedPolicy,
+    PolicyLoadError,
+    load_experts,
+    load_gaussian_expert,
+)
 from moe_robot_control.policies.spaces import (
+    ACTION_HIGH,
+    ACTION_LOW,
+    ACTION_SIZE,
     OBJECTS,
     SKILL_OBJECTS,
     SKILLS,
@@ -37,6 +51,10 @@ class ExpertPolicyNode(SceneNode):
     Publishes `experts/<skill>/twist` (base frame, m/s) and `experts/<skill>/gripper`
     (opening in m), both with the observation's stamp. With `shared_policy` one network serves
     all skills: it acts for each that has a weight.
+
+    `~/reload` loads the model's file anew beside the running one, which acts until the new one
+    can; `~/version` (latched) says which one acts: skill and hash. With `gaussian` the model
+    gives mean and standard deviation of actions, which are drawn while `exploring`.
     """
 
     def __init__(self, name: str = "expert_policy", **options: object) -> None:
@@ -60,7 +78,17 @@ class ExpertPolicyNode(SceneNode):
             "Sleep while the gate's weight is zero; false: act on every observation.",
             fixed=True,
         )
-        self._policies: dict[str, Policy] = {}
+        self.parameters.declare(
+            "gaussian",
+            False,
+            "The model gives mean and standard deviation of the action.",
+            fixed=True,
+        )
+        self.parameters.declare("exploring", False, "Draw actions of a gaussian model.")
+        self.parameters.declare("exploration_seed", 0, "Of the draws.", 0, 2**31 - 1, fixed=True)
+        self._experts: HotSwap[dict[str, LoadedPolicy]] | None = None
+        self._service = None
+        self._drawn: tuple[int, np.ndarray] | None = None
         self._scene: tuple[int, Scene] | None = None
         self._weights: dict[int, dict[str, float]] = {}
 
@@ -69,7 +97,14 @@ class ExpertPolicyNode(SceneNode):
         if skill == ALL and not shared:
             raise PolicyLoadError(f"skill is {ALL!r}, but shared_policy names no network")
         skills = SKILLS if skill == ALL else (skill,)
-        self._policies = load_experts(self.model_directory, shared, skills)
+        if self.parameters["gaussian"] and (skill == ALL or shared):
+            raise PolicyLoadError("gaussian is for the expert of one skill")
+        self._rng = np.random.default_rng(self.parameters["exploration_seed"])
+        self._experts = HotSwap(lambda: self._load(skills, shared))
+        self._versions = self.create_publisher(String, "~/version", LATCHED)
+        self._tell_version(self._experts.current)
+        if self._service is None:
+            self._service = self.create_service(Trigger, "~/reload", self._on_reload)
         self._twists = {
             name: self.create_publisher(TwistStamped, f"experts/{name}/twist", SENSOR)
             for name in skills
@@ -84,10 +119,38 @@ class ExpertPolicyNode(SceneNode):
             self.create_subscription(JointState, "gate/weights", self._on_weights, SENSOR)
 
     def tear_down(self) -> None:
+        if self._experts is not None:
+            self._experts.close()
+            self._experts = None
         super().tear_down()
-        self._policies = {}
-        self._scene = None
+        self._scene = self._drawn = None
         self._weights.clear()
+
+    def _load(self, skills: Sequence[str], shared: str) -> dict[str, LoadedPolicy]:
+        if self.parameters["gaussian"]:
+            return {skill: load_gaussian_expert(skill, self.model_directory) for skill in skills}
+        return load_experts(self.model_directory, shared, skills)
+
+    def _on_reload(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        if self._experts is None:
+            response.success, response.message = False, "not configured"
+            return response
+        self._experts.reload().add_done_callback(self._on_reloaded)
+        response.success, response.message = True, "loading"
+        return response
+
+    def _on_reloaded(self, loaded: Future[dict[str, LoadedPolicy]]) -> None:
+        if loaded.cancelled():
+            return
+        error = loaded.exception()
+        if error is None:
+            self._tell_version(loaded.result())
+        else:
+            self.complain(f"the policy stays what it was: {error}")
+
+    def _tell_version(self, experts: dict[str, LoadedPolicy]) -> None:
+        versions = {skill: policy.version for skill, policy in experts.items()}
+        self._versions.publish(String(data=json.dumps(versions)))
 
     def on_scene(self, stamp: int, scene: Scene) -> None:
         self._scene = stamp, scene
@@ -111,17 +174,28 @@ class ExpertPolicyNode(SceneNode):
             return
         stamp, scene = self._scene
         weights = self._weights.get(stamp, {})
-        for skill, policy in self._policies.items():
+        for skill, policy in self._experts.current.items():
             if self.parameters["gated"] and not weights.get(skill, 0.0) > 0:
                 continue
             try:
                 action = np.asarray(policy(expert_observation(scene, skill))).reshape(-1)
+                if self.parameters["gaussian"]:
+                    action = self._draw(stamp, action)
             except MoeRobotControlError as error:
                 self.complain(str(error))
                 continue
             self._twists[skill].publish(to_twist(stamp, self.arm.base_frame, action[:3]))
             gripper = to_named_values(stamp, {self.arm.gripper_joint: float(action[3])})
             self._grippers[skill].publish(gripper)
+
+    def _draw(self, stamp: int, gaussian: np.ndarray) -> np.ndarray:
+        """The mean, or while exploring a draw; asked again about a stamp, the same one."""
+        if not self.parameters["exploring"]:
+            return gaussian[:ACTION_SIZE]
+        if self._drawn is None or self._drawn[0] != stamp:
+            action = self._rng.normal(gaussian[:ACTION_SIZE], gaussian[ACTION_SIZE:])
+            self._drawn = stamp, np.clip(action, ACTION_LOW, ACTION_HIGH)
+        return self._drawn[1]
 
 
 def main() -> int:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import onnxruntime
@@ -22,6 +24,21 @@ from moe_robot_control.policies.spaces import (
 
 Policy = Callable[[np.ndarray], np.ndarray]
 """From observations to answers, shapes (n, d) or (d,)."""
+
+
+class LoadedPolicy(Protocol):
+    """A policy from a file.
+
+    Attributes:
+        version: the beginning of the file's SHA-256.
+    """
+
+    version: str
+
+    def __call__(self, observation: np.ndarray) -> np.ndarray:
+        """The answer to observations, shapes (n, d) or (d,)."""
+
+
 GATE_NAME = "manipulation_network"
 MONOLITHIC_NAME = "monolithic"
 
@@ -35,7 +52,12 @@ class PolicyOutputError(MoeRobotControlError):
 
 
 class OnnxPolicy:
-    """A policy from observations to an action or to weights."""
+    """A policy from observations to an action or to weights.
+
+    Attributes:
+        path: of the file.
+        version: the beginning of its SHA-256.
+    """
 
     def __init__(self, path: str | Path, expected_inputs: int, expected_outputs: int) -> None:
         """Load and check a model.
@@ -51,12 +73,17 @@ class OnnxPolicy:
         self.path = Path(path)
         if not self.path.is_file():
             raise PolicyLoadError(f"{self.path}: no such model file")
+        try:
+            content = self.path.read_bytes()
+        except OSError as error:
+            raise PolicyLoadError(f"{self.path}: cannot be read: {error.strerror}") from error
+        self.version = hashlib.sha256(content).hexdigest()[:12]
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 4
         try:
             self._session = onnxruntime.InferenceSession(
-                str(self.path), options, providers=["CPUExecutionProvider"]
+                content, options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # ONNX Runtime raises many kinds
             raise PolicyLoadError(f"{self.path}: not a readable ONNX model") from error
@@ -103,9 +130,15 @@ def load_expert(skill: str, directory: str | Path) -> OnnxPolicy:
     return OnnxPolicy(path, expert_observation_size(skill), ACTION_SIZE)
 
 
+def load_gaussian_expert(skill: str, directory: str | Path) -> OnnxPolicy:
+    """The expert `<directory>/<skill>.onnx`: observation -> mean and spread of actions (8)."""
+    path = Path(directory) / f"{check_skill(skill)}.onnx"
+    return OnnxPolicy(path, expert_observation_size(skill), 2 * ACTION_SIZE)
+
+
 def load_experts(
     directory: str | Path, shared: str = "", skills: Sequence[str] = SKILLS
-) -> dict[str, Policy]:
+) -> dict[str, LoadedPolicy]:
     """Experts by skill: each maps the skill's own observation to an action.
 
     Args:
@@ -138,6 +171,7 @@ class SharedExpert:
     def __init__(self, policy: OnnxPolicy, skill: str) -> None:
         """Ask `policy` for `skill`."""
         self._policy = policy
+        self.version = policy.version
         room = SHARED_OBSERVATION_SIZE - expert_observation_size(skill)
         self._rest = np.concatenate([np.zeros(room), np.eye(len(SKILLS))[SKILLS.index(skill)]])
 
