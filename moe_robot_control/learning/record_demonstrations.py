@@ -1,14 +1,16 @@
-"""`moe-robot-control record`: demonstrations by the scripted teachers.
+"""`moe-robot-control record`: demonstrations by the scripted teachers or by a simulated operator.
 
-The executed action is the teacher's with smooth noise and now and then a push; the recorded
-label is the teacher's own answer to where that led (DART, Laskey et al. 2017), so that
-demonstrations show how to recover.
+With teachers the executed action is the teacher's with smooth noise and now and then a push; the
+recorded label is the teacher's own answer to where that led (DART, Laskey et al. 2017), so that
+demonstrations show how to recover. Of the operator (`world/operators.py`) every episode is
+recorded, failures too, with the actions as executed: what offline reinforcement learning needs.
 """
 
 from __future__ import annotations
 
 import argparse
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +28,8 @@ from moe_robot_control.policies.spaces import (
     check_skill,
 )
 from moe_robot_control.world.envs import BenchVectorEnv
-from moe_robot_control.world.tasks import DEMONSTRATED
+from moe_robot_control.world.operators import Operator
+from moe_robot_control.world.tasks import DEMONSTRATED, SUCCESS
 from moe_robot_control.world.teachers import teach_stage, teach_weights
 
 FIRST_SEED = 1_000_000
@@ -55,7 +58,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--episodes", type=int, default=20, help="for each skill")
     parser.add_argument("--gate-episodes", type=int, default=6, help="for each scenario")
     parser.add_argument("--seed", type=int, default=FIRST_SEED)
-    parser.add_argument("--output", type=Path, default=Path("data/demonstrations"))
+    parser.add_argument(
+        "--operator", action="store_true", help="a clumsy operator, for one skill or all of them"
+    )
+    parser.add_argument(
+        "--output", type=Path, help="folder (data/demonstrations; --operator: data/operator)"
+    )
     parser.add_argument("--replace", action="store_true", help="delete what is there first")
 
 
@@ -63,20 +71,23 @@ def run(args: argparse.Namespace) -> int:
     """Record what was asked for."""
     if args.episodes < 1 or args.gate_episodes < 1:
         raise RecordingError("--episodes and --gate-episodes must be 1 or more")
+    if args.operator and args.gate:
+        raise RecordingError("--operator is for skills, not for the gate")
+    output = args.output or Path("data/operator" if args.operator else "data/demonstrations")
     skills = list(SKILLS) if args.all else [check_skill(args.skill)] if args.skill else []
     for skill in skills:
-        folder = _prepare(args.output / skill, args.replace)
+        folder = _prepare(output / skill, args.replace)
         env = BenchVectorEnv(
             1,
             skill=skill,
             reward="sparse",
-            max_steps=LONGEST,
+            max_steps=None if args.operator else LONGEST,
             tip_box=WIDE_TIP_BOX,
-            thresholds=DEMONSTRATED,
+            thresholds=SUCCESS if args.operator else DEMONSTRATED,
         )
-        _record(env, folder, {"skill": skill}, args.episodes, args.seed)
-    if args.all or args.gate:
-        folder = _prepare(args.output / "gate", args.replace)
+        _record(env, folder, {"skill": skill}, args.episodes, args.seed, args.operator)
+    if (args.all or args.gate) and not args.operator:
+        folder = _prepare(output / "gate", args.replace)
         for scenario in range(1, NUM_SCENARIOS + 1):
             env = BenchVectorEnv(
                 1,
@@ -86,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
                 thresholds=DEMONSTRATED,
             )
             seed = args.seed + 1000 * scenario
-            _record(env, folder, {"scenario": scenario}, args.gate_episodes, seed)
+            _record(env, folder, {"scenario": scenario}, args.gate_episodes, seed, False)
     return 0
 
 
@@ -98,18 +109,56 @@ def _prepare(folder: Path, replace: bool) -> Path:
     return folder
 
 
-def _record(env: BenchVectorEnv, folder: Path, what: dict, count: int, seed: int) -> None:
-    """Record `count` successes, skipping seeds on which noise made the teacher fail."""
+_Pilot = Callable[[np.ndarray, Scene], tuple[np.ndarray, np.ndarray]]
+"""From stage and scene to the action to record and the one to execute, (1, 4) each."""
+
+
+class _Teacher:
+    """The scripted teacher, and what noise makes of its answers."""
+
+    def __init__(self, seed: int) -> None:
+        self._rng = np.random.default_rng([seed, 7])
+        self._noise, self._push, self._pushing = np.zeros(3), np.zeros(3), 0
+
+    def __call__(self, stage: np.ndarray, scene: Scene) -> tuple[np.ndarray, np.ndarray]:
+        action = teach_stage(stage, scene)
+        rng = self._rng
+        self._noise = NOISE_MEMORY * self._noise + NOISE_STD * rng.normal(size=3)
+        if self._pushing == 0 and rng.random() < PUSH_RATE:
+            self._pushing, self._push = PUSH_STEPS, PUSH_STD * rng.normal(size=3)
+        disturbed = action.copy()
+        disturbed[0, :3] += self._noise + (self._push if self._pushing else 0.0)
+        disturbed[0, :3] = np.clip(disturbed[0, :3], -MAX_SPEED, MAX_SPEED)
+        self._pushing = max(0, self._pushing - 1)
+        return action, disturbed
+
+
+class _Operated:
+    """The operator, whose actions are recorded as executed."""
+
+    def __init__(self, skill: str, seed: int) -> None:
+        self._operator = Operator(skill, np.random.default_rng([seed, 7]))
+
+    def __call__(self, stage: np.ndarray, scene: Scene) -> tuple[np.ndarray, np.ndarray]:
+        action = self._operator.act(scene)
+        return action, action
+
+
+def _record(
+    env: BenchVectorEnv, folder: Path, what: dict, count: int, seed: int, operated: bool
+) -> None:
+    """Record `count` episodes, skipping seeds on which noise made the teacher fail."""
     label = "_".join(str(part) for item in what.items() for part in item)
     with tqdm(total=count, desc=label, unit="episode") as bar:
         while bar.n < count:
-            steps = _rollout(env, seed)
-            if steps is not None:
+            pilot = _Operated(env.skill, seed) if operated else _Teacher(seed)
+            steps, success = _rollout(env, seed, pilot)
+            if success or operated:
                 metadata = {
                     **what,
                     "seed": seed,
-                    "success": True,
-                    "source": "teacher",
+                    "success": success,
+                    "source": "operator" if operated else "teacher",
                     "software": f"moe_robot_control {__version__}",
                 }
                 _write(folder / f"{label}_{seed}", metadata, steps, env)
@@ -117,29 +166,19 @@ def _record(env: BenchVectorEnv, folder: Path, what: dict, count: int, seed: int
             seed += 1
 
 
-def _rollout(env: BenchVectorEnv, seed: int) -> list[tuple] | None:
-    """Steps (stamp, joints, scene, action, weights) of one episode; None if it failed."""
-    rng = np.random.default_rng([seed, 7])
+def _rollout(env: BenchVectorEnv, seed: int, pilot: _Pilot) -> tuple[list[tuple], bool]:
+    """Steps (stamp, joints, scene, label, weights) of one episode, and whether it succeeded."""
     _, info = env.reset(seed=[seed])
-    noise, push, pushing = np.zeros(3), np.zeros(3), 0
     steps: list[tuple] = []
     while True:
-        action = teach_stage(info["stage"], info["scene"])
+        label, executed = pilot(info["stage"], info["scene"])
         joints = [*env.sim.joint_positions[0], env.sim.gripper_width[0]]
         weights = teach_weights(info["stage"])[0]
-        steps.append(
-            (DECISION_PERIOD * len(steps), joints, _first(info["scene"]), action[0], weights)
-        )
-        noise = NOISE_MEMORY * noise + NOISE_STD * rng.normal(size=3)
-        if pushing == 0 and rng.random() < PUSH_RATE:
-            pushing, push = PUSH_STEPS, PUSH_STD * rng.normal(size=3)
-        disturbed = action.copy()
-        disturbed[0, :3] += noise + (push if pushing else 0.0)
-        disturbed[0, :3] = np.clip(disturbed[0, :3], -MAX_SPEED, MAX_SPEED)
-        pushing = max(0, pushing - 1)
-        _, _, terminated, truncated, info = env.step(disturbed)
+        stamp = DECISION_PERIOD * len(steps)
+        steps.append((stamp, joints, _first(info["scene"]), label[0], weights))
+        _, _, terminated, truncated, info = env.step(executed)
         if terminated[0] or truncated[0]:
-            return steps if info["success"][0] else None
+            return steps, bool(info["success"][0])
 
 
 def _first(scene: Scene) -> Scene:
