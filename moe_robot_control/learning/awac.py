@@ -74,11 +74,15 @@ class GaussianPolicy(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, states: Tensor) -> Distribution:
+    def parameters_of(self, states: Tensor) -> tuple[Tensor, Tensor]:
+        """Means and log standard deviations. (b, d) -> (b, a) each."""
         mean, raw = self.network(states).chunk(2, dim=-1)
         low, high = LOG_STD_RANGE
-        log_std = low + 0.5 * (high - low) * (torch.tanh(raw) + 1.0)
-        return Independent(Normal(torch.tanh(mean), log_std.exp()), 1)
+        return torch.tanh(mean), low + 0.5 * (high - low) * (torch.tanh(raw) + 1.0)
+
+    def forward(self, states: Tensor) -> Distribution:
+        mean, log_std = self.parameters_of(states)
+        return Independent(Normal(mean, log_std.exp()), 1)
 
 
 def advantage_weights(

@@ -85,9 +85,9 @@ class TransitionLog:
         self._stream.write(self._rows[self._count].tobytes())
         self._count += 1
 
-    def transitions(self) -> Transitions:
-        """All of them."""
-        rows = self._rows[: self._count]
+    def transitions(self, which: np.ndarray | slice = slice(None)) -> Transitions:
+        """Some of them, by their numbers; all by default."""
+        rows = self._rows[: self._count][which]
         names = ("state", "action", "reward", "next_state", "terminated")
         return Transitions(*(torch.from_numpy(rows[name].copy()) for name in names))
 

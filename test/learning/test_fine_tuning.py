@@ -1,0 +1,159 @@
+"""Pre-training and fine-tuning of one expert."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from moe_robot_control.learning.awac import Transitions
+from moe_robot_control.learning.awac_config import FineTuningConfig, load_fine_tuning_config
+from moe_robot_control.learning.fine_tuning import FineTuner
+from moe_robot_control.learning.settings import TrainingError
+from moe_robot_control.learning.transitions import TransitionLog
+from moe_robot_control.policies.runtime import load_expert, load_gaussian_expert
+from moe_robot_control.policies.spaces import (
+    ACTION_HIGH,
+    ACTION_LOW,
+    SKILLS,
+    expert_observation_size,
+)
+from moe_robot_control.share import share_path
+
+SKILL = "push_button"
+SIZE = expert_observation_size(SKILL)
+
+
+def small(**changes: object) -> FineTuningConfig:
+    values = {"network_width": 16, "network_depth": 1, "offline_updates": 5, "awac_batch": 8}
+    return load_fine_tuning_config(SKILL, overrides=values | changes)
+
+
+def recorded(count: int = 50, seed: int = 0) -> Transitions:
+    rng = np.random.default_rng(seed)
+    states = rng.normal(0.3, 0.1, (count, SIZE))
+    done = (np.arange(count) % 10 == 9).astype(float)
+    columns = (states, rng.uniform(-1, 1, (count, 4)), done, np.roll(states, -1, 0), done)
+    return Transitions(*(torch.from_numpy(x.astype(np.float32)) for x in columns))
+
+
+def make(folder: Path, config: FineTuningConfig | None = None) -> FineTuner:
+    log = TransitionLog(folder / "transitions", SIZE)
+    return FineTuner(SKILL, recorded(), log, config or small(), 3, folder)
+
+
+def live(tuner: FineTuner, count: int) -> None:
+    """An episode of `count` transitions."""
+    rng = np.random.default_rng(count)
+    for i in range(count):
+        state, following = rng.normal(0.3, 0.1, (2, SIZE))
+        last = i == count - 1
+        tuner._log.append(tuner.episodes, state, rng.uniform(-1, 1, 4), last, following, last)
+    tuner.improve(count)
+
+
+@pytest.mark.parametrize("skill", SKILLS)
+def test_every_skill_has_settings(skill: str) -> None:
+    assert load_fine_tuning_config(skill).offline_updates > 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "culprit"),
+    [
+        ({"colour": 1}, "'colour'"),
+        ({"awac_colour": 1}, "'awac_colour'"),
+        ({"online_share": 1.5}, "online_share"),
+        ({"awac_temperature": 0.0}, "awac_temperature"),
+        ({"awac_weighting": "heavy"}, "awac_weighting"),
+        ({"evaluate_every": "often"}, "evaluate_every"),
+    ],
+)
+def test_bad_settings_are_named(changes: dict[str, object], culprit: str, tmp_path: Path) -> None:
+    tree = yaml.safe_load(share_path("config/training/awac.yaml").read_text())
+    tree["defaults"] |= changes
+    path = tmp_path / "awac.yaml"
+    path.write_text(yaml.safe_dump(tree))
+    with pytest.raises(TrainingError, match=culprit):
+        load_fine_tuning_config(SKILL, path)
+
+
+def test_the_exported_policy_is_the_learners(tmp_path: Path) -> None:
+    tuner = make(tmp_path)
+    assert len(list(tuner.pretrain())) == 5
+    for gaussian in (True, False):
+        tuner.export(tmp_path / f"{SKILL}.onnx", gaussian)
+        policy = (load_gaussian_expert if gaussian else load_expert)(SKILL, tmp_path)
+        states = recorded(seed=1).states
+        answer = policy(states.numpy())
+        half = (ACTION_HIGH - ACTION_LOW) / 2
+        with torch.no_grad():
+            drawn = tuner.learner.policy(states)
+        mean = ACTION_LOW + (drawn.mean.numpy() + 1.0) * half
+        np.testing.assert_allclose(answer[:, :4], mean, atol=1e-5)
+        if gaussian:
+            np.testing.assert_allclose(answer[:, 4:], drawn.stddev.numpy() * half, atol=1e-5)
+    assert not list(tmp_path.glob("*.new"))
+
+
+def test_an_interrupted_training_goes_on(tmp_path: Path) -> None:
+    tuner = make(tmp_path)
+    list(tuner.pretrain())
+    live(tuner, 12)
+    tuner.judge(0.5)
+    again = make(tmp_path)
+    assert (again.episodes, again.updates, again.curve) == (1, 5 + 24, [(1, 12, 0.5)])
+    assert len(again._log) == 12
+    for own, other in zip(tuner.learner.parameters(), again.learner.parameters(), strict=True):
+        torch.testing.assert_close(own, other)
+    assert list(again.pretrain()) == []
+    # other settings are another training
+    assert make(tmp_path, small(awac_temperature=0.7)).updates == 0
+
+
+def test_a_worse_policy_is_rolled_back(tmp_path: Path) -> None:
+    tuner = make(tmp_path, replace(small(), tolerated_loss=0.1))
+    list(tuner.pretrain())
+    assert not tuner.judge(0.6)
+    best = [value.clone() for value in tuner.learner.state_dict().values()]
+    live(tuner, 10)
+    assert not tuner.judge(0.55)  # within what is tolerated, but not the best
+    live(tuner, 10)
+    assert any(
+        not torch.equal(a, b)
+        for a, b in zip(best, tuner.learner.state_dict().values(), strict=True)
+    )
+    assert tuner.judge(0.4)
+    for kept, now in zip(best, tuner.learner.state_dict().values(), strict=True):
+        torch.testing.assert_close(kept, now)
+    assert [row[2] for row in tuner.curve] == [0.6, 0.55, 0.4]
+
+
+def test_half_of_a_batch_is_lived(tmp_path: Path) -> None:
+    tuner = make(tmp_path)
+    prior = {tuple(row) for row in recorded().states.tolist()}
+
+    def share() -> float:
+        return np.mean([tuple(row) in prior for row in tuner._sample().states.tolist()])
+
+    assert share() == 1.0
+    live(tuner, 10)
+    assert share() == 0.5
+
+
+def test_it_learns_which_of_two_actions_succeeds(tmp_path: Path) -> None:
+    """Recorded: up half of the time, down otherwise; up succeeds."""
+    states = torch.full((64, SIZE), 0.3)
+    up = (torch.arange(64) % 2 * 2 - 1).float()
+    actions = 0.8 * up[:, None].expand(-1, 4)
+    data = Transitions(states, actions, (up > 0).float(), states, torch.ones(64))
+    config = small(awac_learning_rate=3e-3, awac_temperature=0.1, offline_updates=400)
+    log = TransitionLog(tmp_path / "transitions", SIZE)
+    tuner = FineTuner(SKILL, data, log, config, 0, tmp_path)
+    list(tuner.pretrain())
+    with torch.no_grad():
+        mean = tuner.learner.policy(states[:1]).mean
+    torch.testing.assert_close(mean, torch.full((1, 4), 0.8), atol=0.1, rtol=0.0)
