@@ -196,6 +196,7 @@ class MultiTaskTrainer:
                 bar.update(taken)
                 losses: dict[str, float] = {}
                 if len(self._replay) >= config.random_steps:
+                    self.learner.anneal(min(self.steps / config.steps, 1.0))
                     for _ in range(config.updates):
                         losses = self.learner.update(*self._sample(rng))
                 last = self.curve[-1][0] if self.curve else 0

@@ -63,6 +63,7 @@ def load_multitask_config(
         "sac_gamma": (sac.gamma, 0, 1 - 1e-9),
         "sac_tau": (sac.tau, 1e-9, 1),
         "sac_batch": (sac.batch, 1, math.inf),
+        "sac_final_learning_rate": (sac.final_learning_rate, 0, 1),
         "sac_cloning": (sac.cloning, 0, math.inf),
     }
     check_ranges(path, counts | ranges)

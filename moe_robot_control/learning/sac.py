@@ -32,6 +32,8 @@ class SacConfig:
         gamma: discount.
         tau: rate of the target critics.
         learning_rate, temperature_learning_rate: of Adam.
+        final_learning_rate: share of `learning_rate` that is left at the end of the training;
+            actor and critics come to it linearly.
         batch: transitions of each task in an update.
         initial_temperature: alpha at the start.
         max_gradient_norm: of actor and critics.
@@ -43,6 +45,7 @@ class SacConfig:
     tau: float = 0.005
     learning_rate: float = 3e-4
     temperature_learning_rate: float = 3e-4
+    final_learning_rate: float = 1.0
     batch: int = 128
     initial_temperature: float = 0.1
     max_gradient_norm: float = 1.0
@@ -213,6 +216,14 @@ class SacLearner(nn.Module):
     def optimisers(self) -> tuple[torch.optim.Optimizer, ...]:
         """Of actor, critics and temperatures."""
         return self.actor_optimiser, self.critic_optimiser, self.alpha_optimiser
+
+    def anneal(self, progress: float) -> None:
+        """Set the learning rates of actor and critics for a share of the training done."""
+        config = self.config
+        share = 1.0 + progress * (config.final_learning_rate - 1.0)
+        for optimiser in (self.actor_optimiser, self.critic_optimiser):
+            for group in optimiser.param_groups:
+                group["lr"] = share * config.learning_rate
 
     def act(self, states: Tensor, tasks: Tensor, best: bool = False) -> Tensor:
         """Actions in [-1, 1], drawn or the policy's best. (b, d), (b, M) -> (b, a)."""

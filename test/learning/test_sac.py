@@ -190,3 +190,12 @@ def test_shown_transitions_are_learned_from_as_own_ones() -> None:
     losses = learner.update(batch, shown)
     torch.manual_seed(0)
     assert other.update(batch.joined(shown)) == losses
+
+
+def test_learning_rates_fall_linearly() -> None:
+    learner = make_learner(learning_rate=2e-3, final_learning_rate=0.25)
+    for progress, wanted in ((0.0, 2e-3), (0.5, 1.25e-3), (1.0, 0.5e-3)):
+        learner.anneal(progress)
+        *rates, temperature = [o.param_groups[0]["lr"] for o in learner.optimisers]
+        assert rates == pytest.approx([wanted, wanted])
+        assert temperature == learner.config.temperature_learning_rate
