@@ -13,6 +13,10 @@ from torch import Tensor, nn
 
 from moe_robot_control.learning.networks import mlp
 
+ROUTING_GAIN = 6.0
+"""Of the initial weights of routing logits: with a linear layer's usual ones all tasks begin with
+the same routes to within 0.3%, and the modules cannot tell them apart."""
+
 
 class Modules(nn.Module):
     """n linear modules side by side: (n, b, inputs) -> (n, b, outputs).
@@ -58,6 +62,8 @@ class RoutingNetwork(nn.Module):
         pairs = num_modules * num_modules
         self.down = nn.ModuleList(nn.Linear(width, pairs) for _ in range(num_layers - 1))
         self.up = nn.ModuleList(nn.Linear(pairs, width) for _ in range(num_layers - 2))
+        for down in self.down:
+            nn.init.normal_(down.weight, std=ROUTING_GAIN / math.sqrt(width))
 
     def forward(self, embedding: Tensor) -> Tensor:
         """e, shape (b, d), to P, shape (b, L - 1, n, n); each row over sources sums to one."""
@@ -125,6 +131,7 @@ class SoftModularNetwork(nn.Module):
             num_inputs + num_tasks * task_in_state, size, size, depth, nn.ReLU
         )
         self.task_features = nn.Linear(num_tasks, size)
+        nn.init.normal_(self.task_features.weight)  # as an embedding's
         self.routing = RoutingNetwork(size, num_modules, num_layers, hard)
         first = Modules(num_modules, size, width)
         others = [Modules(num_modules, width, width) for _ in range(num_layers - 1)]

@@ -150,3 +150,14 @@ def test_experts_are_mixed_by_the_gate() -> None:
             x = (torch.relu(x) if index else x) @ layer.weight[expert] + layer.bias[expert]
         expected = expected + weights[:, expert, None] * x
     torch.testing.assert_close(network(state, task), expected)
+
+
+def test_tasks_begin_with_routes_of_their_own() -> None:
+    torch.manual_seed(0)
+    network = SoftModularNetwork(45, 7, 8, 40, 4, 2, (96, 1))
+    states = torch.randn(64, 45).repeat(7, 1)
+    tasks = torch.eye(7).repeat_interleave(64, dim=0)
+    routes = network.probabilities(states, tasks).detach().unflatten(0, (7, 64)).mean(dim=1)
+    assert routes.std(dim=0).mean() > 0.05
+    # and none is closed
+    assert routes.min() > 0.005
