@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 
@@ -18,8 +19,14 @@ from moe_robot_control.policies.spaces import (
     unit_action,
 )
 from moe_robot_control.world.envs import BenchVectorEnv
+from moe_robot_control.world.handovers import Handovers
 from moe_robot_control.world.observers import PERCEPTION_ERRORS
 from moe_robot_control.world.teachers import teach_stage
+
+
+@cache
+def _handovers(skill: str) -> Handovers:
+    return Handovers(skill)
 
 
 class BenchSuite:
@@ -28,29 +35,41 @@ class BenchSuite:
     num_inputs = SHARED_OBSERVATION_SIZE
     num_actions = ACTION_SIZE
 
-    def __init__(self, num_envs: int, skills: Sequence[str] = SKILLS, num_threads: int = 0) -> None:
+    def __init__(
+        self,
+        num_envs: int,
+        skills: Sequence[str] = SKILLS,
+        num_threads: int = 0,
+        handed_over: float = 0.0,
+    ) -> None:
         """Build the environments.
 
         Args:
             num_envs: of each skill.
             skills: out of `SKILLS`.
             num_threads: that step them; 0 uses every core.
+            handed_over: share of the episodes that begin where the skill before ended.
 
         Raises:
             UnknownSkillError: no such skill.
         """
         self.names, self.num_envs = tuple(skills), num_envs
         self.features = skill_features
-        self._envs = [
-            BenchVectorEnv(
-                num_envs,
-                skill=skill,
-                errors=PERCEPTION_ERRORS,
-                tip_box=WIDE_TIP_BOX,
-                num_threads=num_threads,
+        self._envs = []
+        for skill in skills:
+            handovers = _handovers(skill) if handed_over else None
+            self._envs.append(
+                BenchVectorEnv(
+                    num_envs,
+                    skill=skill,
+                    parts=None if handovers is None else handovers.parts,
+                    handovers=handovers,
+                    handed_over=handed_over,
+                    errors=PERCEPTION_ERRORS,
+                    tip_box=WIDE_TIP_BOX,
+                    num_threads=num_threads,
+                )
             )
-            for skill in skills
-        ]
         self._ended = np.zeros((len(self.names), num_envs), dtype=bool)
 
     def reset(self, seed: int) -> np.ndarray:

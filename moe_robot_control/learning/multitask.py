@@ -87,6 +87,7 @@ class MultiTaskConfig:
         num_envs: environments of each task.
         replay: transitions kept of each task.
         random_steps: of each task with uniform actions, before learning begins.
+        handed_over: share of the bench's episodes that begin where the skill before ended.
         demonstrations: of each task, of which half of every batch is drawn; 0 for none.
         demonstration_noise: standard deviation of the smooth noise that is added to the
             teacher's actions, so that demonstrations show how to recover.
@@ -101,6 +102,7 @@ class MultiTaskConfig:
     num_envs: int
     replay: int
     random_steps: int
+    handed_over: float
     demonstrations: int
     demonstration_noise: float
     updates: int

@@ -58,6 +58,7 @@ def load_multitask_config(
         for name in ("steps", "num_envs", "replay", "evaluate_every", "evaluation_episodes")
     }
     ranges = {
+        "handed_over": (config.handed_over, 0, 1),
         "demonstrations": (config.demonstrations, 0, math.inf),
         "demonstration_noise": (config.demonstration_noise, 0, 1),
         "sac_gamma": (sac.gamma, 0, 1 - 1e-9),

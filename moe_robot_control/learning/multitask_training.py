@@ -146,7 +146,7 @@ def _train(
 ) -> None:
     torch.set_num_threads(1)
     folder = args.runs / args.suite / f"{args.method}_{args.seed}" / name
-    trainer = MultiTaskTrainer(_suite_of(args, tasks), config, args.seed, folder)
+    trainer = MultiTaskTrainer(_suite_of(args, tasks, config), config, args.seed, folder)
     actor = trainer.run()
     suite = trainer.suite
     low, high = -np.ones(suite.num_actions), np.ones(suite.num_actions)
@@ -176,7 +176,9 @@ def _train(
     print(f"{path}: " + ", ".join(f"{task} {s:.0%}" for task, s in metrics["success"].items()))
 
 
-def _suite_of(args: argparse.Namespace, tasks: Sequence[str]) -> Callable[[int], TaskSuite]:
+def _suite_of(
+    args: argparse.Namespace, tasks: Sequence[str], config: MultiTaskConfig
+) -> Callable[[int], TaskSuite]:
     if args.suite == "bench":
-        return lambda count: BenchSuite(count, tasks, args.threads)
+        return lambda count: BenchSuite(count, tasks, args.threads, config.handed_over)
     return lambda count: MetaworldSuite(count, tasks, args.metaworld_python, args.threads or None)

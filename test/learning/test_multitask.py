@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +11,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from moe_robot_control.learning import bench_suite
 from moe_robot_control.learning.bench_suite import BenchSuite
 from moe_robot_control.learning.multitask import MultiTaskConfig, MultiTaskTrainer, NetworkConfig
 from moe_robot_control.learning.sac import SacConfig
 from moe_robot_control.learning.settings import TrainingError
 from moe_robot_control.learning.task_suites import Step
 from moe_robot_control.policies.spaces import SKILLS
+from moe_robot_control.world.handovers import Handovers
 from moe_robot_control.world.rewards import SUCCESS_REWARD
 
 KINDS = ("multi_task", "multi_head", "mixture_of_experts", "hard_routing", "soft_modular")
@@ -24,6 +27,7 @@ CONFIG = MultiTaskConfig(
     num_envs=4,
     replay=500,
     random_steps=20,
+    handed_over=0.0,
     demonstrations=0,
     demonstration_noise=0.1,
     updates=1,
@@ -189,3 +193,15 @@ def test_a_skill_that_is_done_ends_its_episode() -> None:
     assert (step.terminated[0] == done).all() and step.rewards[0, done].min() > 0.9 * SUCCESS_REWARD
     following = suite.step(np.zeros((1, 3, 4)))
     assert (following.valid[0] == ~done).all() and not following.ended[0, done].any()
+
+
+def test_episodes_may_begin_where_the_skill_before_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    # a dozen episodes of the teacher are enough here
+    bench_suite._handovers.cache_clear()
+    monkeypatch.setattr(bench_suite, "Handovers", partial(Handovers, count=12))
+    alone, after = (BenchSuite(8, ("unbox",), handed_over=share) for share in (0.0, 1.0))
+    first, second = alone.reset(3), after.reset(3)
+    assert first.shape == second.shape == (1, 8, 12)
+    # the hand is still at the opened door, to the side, not anywhere
+    assert second[0, :, :3].std(axis=0).max() < 0.5 * first[0, :, :3].std(axis=0).max()
+    bench_suite._handovers.cache_clear()

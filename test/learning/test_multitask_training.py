@@ -26,8 +26,8 @@ METHODS = tuple(yaml.safe_load(SETTINGS.read_text())["methods"])
 def small_settings(folder: Path, **changes: object) -> Path:
     tree = yaml.safe_load(SETTINGS.read_text())
     tree["defaults"] |= {
-        "num_envs": 1, "steps": 28, "random_steps": 2, "demonstrations": 1, "evaluate_every": 28,
-        "evaluation_episodes": 1, "replay": 100, "sac_batch": 4, "updates": 1,
+        "num_envs": 1, "steps": 28, "random_steps": 2, "handed_over": 0.0, "demonstrations": 1,
+        "evaluate_every": 28, "evaluation_episodes": 1, "replay": 100, "sac_batch": 4, "updates": 1,
     } | changes  # fmt: skip
     path = folder / "settings.yaml"
     path.write_text(yaml.safe_dump(tree))
