@@ -12,6 +12,7 @@ NODES = (
     "manipulation_network",
     "expert_policy",
     "velocity_commander",
+    "learner",
     "composed",
 )
 MESSAGES = (

@@ -26,6 +26,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "moe_robot_control.learning.train_cli",
         "train experts, the gate, perception or multi-task policies",
     ),
+    "finetune": (
+        "moe_robot_control.nodes.finetune",
+        "improve one expert by its own experience through the graph",
+    ),
     "evaluate": (
         "moe_robot_control.evaluation.evaluate_cli",
         "measure success over many episodes, or perception",

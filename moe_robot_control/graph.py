@@ -75,6 +75,8 @@ class GraphOptions:
         top_k: how many of the gate's weights to keep.
         model_directory: folder of the policies; empty: the package's own.
         policy: name of one network in that folder that serves all skills; empty: an expert each.
+        learned: folder of the gaussian expert of `skill` that a learner replaces while it acts,
+            and which it activates; empty: nothing is learned.
         perception_model: file of the pose network; empty: the package's own.
         namespace: of all nodes.
         parameter_files: YAML files that override those in `config`.
@@ -92,6 +94,7 @@ class GraphOptions:
     top_k: int | None = None
     model_directory: str = ""
     policy: str = ""
+    learned: str = ""
     perception_model: str = ""
     namespace: str = ""
     parameter_files: tuple[str, ...] = ()
@@ -127,6 +130,8 @@ def build_graph(options: GraphOptions | None = None) -> list[NodeSpec]:
         raise GraphError(f"policy {options.policy!r}: expected a name of letters, digits and _")
     if options.skill:
         check_skill(options.skill)
+    if options.learned and (options.policy or not options.skill):
+        raise GraphError("what is learned is the expert of one skill")
     simulated = {"use_sim_time": True, "arm": options.arm}
     models = {"model_directory": options.model_directory} if options.model_directory else {}
     nodes = [
@@ -155,6 +160,9 @@ def build_graph(options: GraphOptions | None = None) -> list[NodeSpec]:
         gate["top_k"] = options.top_k
     nodes.append(_node("manipulation_network", options, gate))
     expert = simulated | models
+    if options.learned:
+        learned = {"model_directory": options.learned, "gaussian": True, "autostart": False}
+        expert |= learned | {"exploration_seed": options.seed}
     if options.policy:
         expert["shared_policy"] = options.policy
         all_skills = expert | {"skill": options.skill or "all"}

@@ -20,6 +20,7 @@ NODES = (
     "manipulation_network",
     "expert_policy",
     "velocity_commander",
+    "learner",
     "composed",
 )
 

@@ -103,6 +103,12 @@ class FineTuner:
         self._rng = np.random.default_rng([seed, self.updates, len(log)])
         torch.manual_seed(int(self._rng.integers(2**31)))
 
+    @property
+    def evaluation_due(self) -> bool:
+        """Whether the policy is to be evaluated before the next episode."""
+        judged = self.curve[-1][0] if self.curve else None
+        return self.episodes % self.config.evaluate_every == 0 and self.episodes != judged
+
     def pretrain(self) -> Iterator[dict[str, float]]:
         """Learn from the recorded transitions alone; yields the losses of every update."""
         while self.updates < self.config.offline_updates:

@@ -25,7 +25,13 @@ from moe_robot_control.share import share_path
 
 
 class SceneNode(ManagedNode):
-    """Collects poses and joint states of one stamp into a scene and calls `on_scene`."""
+    """Collects poses and joint states of one stamp into a scene and calls `on_scene`.
+
+    Attributes:
+        qos: of the subscriptions.
+    """
+
+    qos = SENSOR
 
     def __init__(self, name: str, **options: object) -> None:
         super().__init__(name, **options)
@@ -64,11 +70,11 @@ class SceneNode(ManagedNode):
                 PoseWithCovarianceStamped,
                 f"objects/{name}/pose",
                 partial(self._on_pose, name),
-                SENSOR,
+                self.qos,
             )
-        self.create_subscription(JointState, "objects/visible", self._on_visible, SENSOR)
+        self.create_subscription(JointState, "objects/visible", self._on_visible, self.qos)
         topic = self.arm.topics["joint_states"]
-        self.create_subscription(JointState, topic, self._on_joint_states, SENSOR)
+        self.create_subscription(JointState, topic, self._on_joint_states, self.qos)
 
     def on_scene(self, stamp: int, scene: Scene) -> None:
         """Act on a scene; called again with the same stamp where messages were repeated."""

@@ -27,6 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--policy", default="", help="one network of that folder that serves all skills"
     )
+    parser.add_argument(
+        "--learned", default="", help="folder of the skill's expert that a learner replaces"
+    )
     parser.add_argument("--perception-model", default="", help="the pose network's ONNX file")
     parser.add_argument("--namespace", default="", help="namespace of all nodes")
     parser.add_argument(
@@ -53,6 +56,7 @@ def options_from(arguments: argparse.Namespace) -> GraphOptions:
         top_k=arguments.top_k,
         model_directory=arguments.model_directory,
         policy=arguments.policy,
+        learned=arguments.learned,
         perception_model=arguments.perception_model,
         namespace=arguments.namespace,
         parameter_files=tuple(arguments.parameters),
@@ -67,6 +71,7 @@ def to_arguments(options: GraphOptions) -> list[str]:
         ("--arm", options.arm),
         ("--model-directory", options.model_directory),
         ("--policy", options.policy),
+        ("--learned", options.learned),
         ("--perception-model", options.perception_model),
         ("--namespace", options.namespace),
     ):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 import json
 import math
 import time
@@ -30,7 +29,7 @@ from moe_robot_control.evaluation.outcome import Outcome
 from moe_robot_control.graph import GraphOptions
 from moe_robot_control.nodes.domain import reserved_domain
 from moe_robot_control.nodes.executor import LeanExecutor
-from moe_robot_control.nodes.processes import ProcessGroup
+from moe_robot_control.nodes.processes import ProcessGroup, Tail
 from moe_robot_control.nodes.qos import LATCHED
 from moe_robot_control.nodes.ros_messages import (
     from_image,
@@ -111,7 +110,7 @@ class EpisodeRunner:
         self._start_timeout = start_timeout
         self._stall_timeout = stall_timeout
         self._stack = ExitStack()
-        self._tail = _Tail()
+        self._tail = Tail()
         self._status: dict[str, Any] = {}
         self._stamp = 0
         self._ticks: dict[int, TickRecord] | None = None
@@ -234,7 +233,7 @@ class EpisodeRunner:
 
     def _last_line(self) -> str:
         self._group.drain()
-        return self._tail.lines[-1] if self._tail.lines else "it wrote nothing"
+        return self._tail.last
 
     def _call(self, client: Client, request: Any, again: float = ASK_AGAIN) -> Any:
         deadline = time.monotonic() + self._stall_timeout
@@ -348,17 +347,3 @@ def run_episodes(
 
 def _parameter(name: str, value: Any) -> ParameterMessage:
     return Parameter(name, value=value).to_parameter_msg()
-
-
-class _Tail:
-    """A text stream that keeps its last lines."""
-
-    def __init__(self) -> None:
-        self.lines: collections.deque[str] = collections.deque(maxlen=200)
-
-    def write(self, text: str) -> int:
-        self.lines.extend(line for line in text.splitlines() if line)
-        return len(text)
-
-    def flush(self) -> None:
-        pass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import ctypes
 import os
 import selectors
@@ -172,3 +173,27 @@ def _prepare_child() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if _LIBC is not None:
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+class Tail:
+    """A text stream that keeps its last lines.
+
+    Attributes:
+        lines: without empty ones.
+    """
+
+    def __init__(self) -> None:
+        self.lines: collections.deque[str] = collections.deque(maxlen=200)
+
+    @property
+    def last(self) -> str:
+        """The last line, or that there is none."""
+        return self.lines[-1] if self.lines else "it wrote nothing"
+
+    def write(self, text: str) -> int:
+        """Keep the lines of `text`."""
+        self.lines.extend(line for line in text.splitlines() if line)
+        return len(text)
+
+    def flush(self) -> None:
+        """Nothing is kept back."""

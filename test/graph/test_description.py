@@ -29,6 +29,7 @@ CHOSEN = GraphOptions(
     top_k=2,
     model_directory="/models",
     policy="soft_modular",
+    learned="/work",
     perception_model="/net.onnx",
     namespace="left_arm",
     parameter_files=("/a.yaml", "/b.yaml"),
@@ -59,6 +60,19 @@ def test_one_policy_for_all_skills(skill: str) -> None:
     assert node.name == "one"
     assert node.parameters["skill"] == (skill or "all")
     assert node.parameters["shared_policy"] == "one"
+
+
+def test_what_is_learned_waits_for_the_learner() -> None:
+    specs = {s.name: s for s in build_graph(GraphOptions(skill="unbox", learned="/work"))}
+    wanted = {"model_directory": "/work", "gaussian": True, "autostart": False}
+    assert wanted.items() <= specs["unbox"].parameters.items()
+    assert "model_directory" not in specs["manipulation_network"].parameters
+    for options in (
+        GraphOptions(learned="/work"),
+        GraphOptions(skill="unbox", learned="/work", policy="one"),
+    ):
+        with pytest.raises(GraphError, match="expert of one skill"):
+            build_graph(options)
 
 
 def test_every_node_has_a_parameters_file() -> None:
