@@ -81,6 +81,7 @@ def mixture(
     minimum: float = MINIMUM_WEIGHT,
     gate_directory: str | Path | None = None,
     hold: int = HOLD_STEPS,
+    shared: str = "",
 ) -> Controller:
     """All exported experts mixed by the exported manipulation network, as in the graph.
 
@@ -90,12 +91,13 @@ def mixture(
         minimum: smaller weights become zero.
         gate_directory: of the manipulation network, where it is elsewhere.
         hold: decisions of the arm for which the weights are kept.
+        shared: name of one network that serves all skills, instead of an expert for each.
 
     Raises:
         PolicyLoadError: a file is unusable.
     """
     gate = load_gate(gate_directory or directory)
-    experts = load_mixture(directory)
+    experts = load_mixture(directory, shared)
     weights = np.zeros(0)
 
     def control(scene: Scene, stage: np.ndarray, step: int) -> np.ndarray:

@@ -51,7 +51,9 @@ def command(demonstrations: Path, tmp_path: Path) -> list[str]:
 
 def test_it_explores_learns_and_deploys(command: list[str], tmp_path: Path) -> None:
     work = tmp_path / "work"
-    done = subprocess.run([*command, "--episodes", "1"], capture_output=True, text=True, timeout=90)
+    done = subprocess.run(
+        [*command, "--episodes", "1"], capture_output=True, text=True, timeout=180
+    )
     assert done.returncode == 0, done.stderr
     told = [line for line in done.stdout.splitlines() if "episode" in line]
     assert told[0].startswith("after 0 episodes") and told[1].startswith("episode 1: ")
@@ -83,7 +85,9 @@ def test_a_killed_learner_goes_on_with_all_it_lived(command: list[str], tmp_path
     os.kill(learner.pid, signal.SIGKILL)
     learner.communicate()
     before = path.read_bytes()
-    done = subprocess.run([*command, "--episodes", "2"], capture_output=True, text=True, timeout=90)
+    done = subprocess.run(
+        [*command, "--episodes", "2"], capture_output=True, text=True, timeout=180
+    )
     assert done.returncode == 0, done.stderr
     assert "episode 1:" not in done.stdout and "episode 2:" in done.stdout
     whole = TransitionLog(path, SIZE)
