@@ -57,7 +57,7 @@ def test_every_method_has_settings(method: str) -> None:
 )
 def test_bad_settings_are_named(changes: dict[str, object], culprit: str, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=culprit):
-        load_multitask_config("multi_task", path=small_settings(tmp_path, **changes))
+        load_multitask_config("single_task", path=small_settings(tmp_path, **changes))
 
 
 @pytest.mark.parametrize(
