@@ -12,7 +12,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import rclpy
 from geometry_msgs.msg import PoseWithCovarianceStamped
 from rcl_interfaces.msg import Parameter as ParameterMessage
 from rcl_interfaces.srv import SetParameters
@@ -27,6 +26,7 @@ from std_srvs.srv import Trigger
 from moe_robot_control.errors import MoeRobotControlError
 from moe_robot_control.evaluation.outcome import Outcome
 from moe_robot_control.graph import GraphOptions
+from moe_robot_control.nodes.contexts import context_of
 from moe_robot_control.nodes.domain import reserved_domain
 from moe_robot_control.nodes.executor import LeanExecutor
 from moe_robot_control.nodes.processes import ProcessGroup, Tail
@@ -195,14 +195,7 @@ class EpisodeRunner:
         self._group = self._stack.enter_context(
             ProcessGroup(commands, environment, self._tail, catch_signals=False)
         )
-        context = rclpy.Context()
-        rclpy.init(
-            args=[],
-            context=context,
-            domain_id=domain,
-            signal_handler_options=rclpy.SignalHandlerOptions.NO,
-        )
-        self._stack.callback(context.try_shutdown)
+        context = self._stack.enter_context(context_of(domain))
         self._node = Node(
             "episode_runner", context=context, namespace=self._options.namespace, cli_args=[]
         )

@@ -8,15 +8,17 @@ import signal
 import sys
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
-import rclpy
 from rclpy.parameter import Parameter
 from rich.console import Console
 
 from moe_robot_control.demonstrations.episode import hash_episodes
 from moe_robot_control.errors import MoeRobotControlError
 from moe_robot_control.graph import GraphOptions
+from moe_robot_control.learning.fine_tuning import FineTuner
 from moe_robot_control.manifest import write_manifest
+from moe_robot_control.nodes.contexts import context_of
 from moe_robot_control.nodes.domain import reserved_domain
 from moe_robot_control.nodes.executor import LeanExecutor
 from moe_robot_control.nodes.learner import LearnerNode
@@ -85,17 +87,10 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _learn(options: GraphOptions, values: dict, console: Console):
+def _learn(options: GraphOptions, values: dict[str, Any], console: Console) -> FineTuner:
     tail = Tail()
-    with reserved_domain() as domain:
+    with reserved_domain() as domain, context_of(domain) as context:
         environment = graph_environment() | {"ROS_DOMAIN_ID": str(domain)}
-        context = rclpy.Context()
-        rclpy.init(
-            args=[],
-            context=context,
-            domain_id=domain,
-            signal_handler_options=rclpy.SignalHandlerOptions.NO,
-        )
         overrides = [Parameter(name, value=value) for name, value in values.items()]
         node = LearnerNode(
             context=context, parameter_overrides=overrides, use_global_arguments=False
@@ -128,4 +123,3 @@ def _learn(options: GraphOptions, values: dict, console: Console):
             signal.signal(signal.SIGINT, before)
             node.tear_down()
             node.destroy_node()
-            context.try_shutdown()

@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-import rclpy
 from rcl_interfaces.srv import GetParameters, SetParameters
 from rclpy.node import Node
 from rclpy.parameter import Parameter, parameter_value_to_python
 from rclpy.qos import QoSProfile
 
 from moe_robot_control.graph import GraphOptions
+from moe_robot_control.nodes.contexts import context_of
 from moe_robot_control.nodes.executor import LeanExecutor
 from moe_robot_control.nodes.processes import ProcessGroup
 from moe_robot_control.nodes.qos import SENSOR
@@ -104,18 +104,11 @@ def running(
 @contextmanager
 def client_of(domain: int, output: io.StringIO | None = None) -> Iterator[GraphClient]:
     """A client in a domain."""
-    context = rclpy.Context()
-    rclpy.init(
-        args=[],
-        context=context,
-        domain_id=domain,
-        signal_handler_options=rclpy.SignalHandlerOptions.NO,
-    )
-    node = Node("test_client", context=context)
-    executor = LeanExecutor(context=context)
-    executor.add_node(node)
-    try:
-        yield GraphClient(node, executor, output or io.StringIO())
-    finally:
-        node.destroy_node()
-        context.try_shutdown()
+    with context_of(domain) as context:
+        node = Node("test_client", context=context)
+        executor = LeanExecutor(context=context)
+        executor.add_node(node)
+        try:
+            yield GraphClient(node, executor, output or io.StringIO())
+        finally:
+            node.destroy_node()
