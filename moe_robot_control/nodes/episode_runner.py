@@ -13,11 +13,9 @@ from typing import Any
 
 import numpy as np
 from geometry_msgs.msg import PoseWithCovarianceStamped
-from rcl_interfaces.msg import Parameter as ParameterMessage
 from rcl_interfaces.srv import SetParameters
 from rclpy.client import Client
 from rclpy.node import Node
-from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import String
@@ -37,7 +35,7 @@ from moe_robot_control.nodes.ros_messages import (
     from_pose,
     from_stamp,
 )
-from moe_robot_control.nodes.service_calls import ASK_AGAIN, call_repeatedly
+from moe_robot_control.nodes.service_calls import ASK_AGAIN, call_repeatedly, parameters_request
 from moe_robot_control.nodes.up import graph_commands, graph_environment
 from moe_robot_control.policies.spaces import OBJECTS, check_skill
 
@@ -236,10 +234,7 @@ class EpisodeRunner:
         if node not in self._setters:
             service = f"{node}/set_parameters"
             self._setters[node] = self._node.create_client(SetParameters, service)
-        request = SetParameters.Request(
-            parameters=[_parameter(name, value) for name, value in values.items()]
-        )
-        answer = self._call(self._setters[node], request)
+        answer = self._call(self._setters[node], parameters_request(values))
         for result in answer.results:
             if not result.successful:
                 raise EpisodeError(f"{node}: {result.reason}")
@@ -336,7 +331,3 @@ def run_episodes(
             if on_result is not None:
                 on_result(result)
     return results
-
-
-def _parameter(name: str, value: Any) -> ParameterMessage:
-    return Parameter(name, value=value).to_parameter_msg()

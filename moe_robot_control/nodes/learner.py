@@ -20,7 +20,6 @@ from rcl_interfaces.srv import SetParameters
 from rclpy.client import Client
 from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException
-from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import JointState
 from std_msgs.msg import String
@@ -36,7 +35,7 @@ from moe_robot_control.nodes._scene import SceneNode
 from moe_robot_control.nodes.executor import LeanExecutor
 from moe_robot_control.nodes.qos import LATCHED
 from moe_robot_control.nodes.ros_messages import from_stamp, from_twist
-from moe_robot_control.nodes.service_calls import ASK_AGAIN, call_repeatedly
+from moe_robot_control.nodes.service_calls import ASK_AGAIN, call_repeatedly, parameters_request
 from moe_robot_control.policies.spaces import (
     OBJECTS,
     SKILL_OBJECTS,
@@ -282,8 +281,7 @@ class LearnerNode(SceneNode):
             raise LearnerError(f"{name}: {answer.message}")
 
     def _set(self, node: str, **values: Any) -> None:
-        parameters = [Parameter(n, value=v).to_parameter_msg() for n, v in values.items()]
-        request = SetParameters.Request(parameters=parameters)
+        request = parameters_request(values)
         for result in self._call(SetParameters, f"{node}/set_parameters", request).results:
             if not result.successful:
                 raise LearnerError(f"{node}: {result.reason}")

@@ -1,12 +1,14 @@
-"""Calls of services whose answer may be lost."""
+"""Calls of services whose answer may be lost, and a request that many make."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from rcl_interfaces.srv import SetParameters
 from rclpy.client import Client
+from rclpy.parameter import Parameter
 
 ASK_AGAIN = 2.0
 """Wait for an answer before the request is sent again [s]."""
@@ -39,3 +41,9 @@ def call_repeatedly(
     for call in calls:
         client.remove_pending_request(call)
     return next(call.result() for call in calls if call.done())
+
+
+def parameters_request(values: Mapping[str, Any]) -> SetParameters.Request:
+    """The request that sets parameters, by their names."""
+    parameters = [Parameter(n, value=v).to_parameter_msg() for n, v in values.items()]
+    return SetParameters.Request(parameters=parameters)

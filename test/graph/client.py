@@ -10,7 +10,7 @@ from typing import Any
 
 from rcl_interfaces.srv import GetParameters, SetParameters
 from rclpy.node import Node
-from rclpy.parameter import Parameter, parameter_value_to_python
+from rclpy.parameter import parameter_value_to_python
 from rclpy.qos import QoSProfile
 
 from moe_robot_control.graph import GraphOptions
@@ -18,7 +18,7 @@ from moe_robot_control.nodes.contexts import context_of
 from moe_robot_control.nodes.executor import LeanExecutor
 from moe_robot_control.nodes.processes import ProcessGroup
 from moe_robot_control.nodes.qos import SENSOR
-from moe_robot_control.nodes.service_calls import call_repeatedly
+from moe_robot_control.nodes.service_calls import call_repeatedly, parameters_request
 from moe_robot_control.nodes.up import graph_commands
 
 PATIENCE = 30.0
@@ -84,8 +84,7 @@ class GraphClient:
 
     def set(self, node: str, **values: Any) -> Any:
         """Set parameters; returns the first result."""
-        parameters = [Parameter(n, value=v).to_parameter_msg() for n, v in values.items()]
-        request = SetParameters.Request(parameters=parameters)
+        request = parameters_request(values)
         return self.call(SetParameters, f"{node}/set_parameters", request).results[0]
 
 
