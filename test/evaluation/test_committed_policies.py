@@ -31,6 +31,13 @@ def test_committed_mixture_does_the_last_skill() -> None:
     assert sum(outcome.success for outcome in outcomes) >= len(SEEDS) - 1
 
 
+@pytest.mark.parametrize("skill", SKILLS)
+def test_committed_shared_policy_does_every_skill(skill: str) -> None:
+    controller = expert(share_path("models/policies"), skill, shared="soft_modular")
+    outcomes = run_in_simulation(controller, list(SEEDS), skill=skill, **NOISE)
+    assert sum(outcome.success for outcome in outcomes) >= len(SEEDS) - 4
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_committed_mixture_recovers(kind: str) -> None:
     outcomes = run_in_simulation(
