@@ -58,13 +58,6 @@ class VelocityCommanderNode(ManagedNode):
             "max_age", 0.3, "Oldest data that may still move the arm [s].", 0.02, 5.0, fixed=True
         )
         declare("mode", "policy", "Who commands the arm.", choices=MODES)
-        declare(
-            "output_type",
-            "joint_velocity",
-            "What is published for the arm.",
-            choices=("joint_velocity",),
-            fixed=True,
-        )
         self.add_post_set_parameters_callback(self._on_parameters)
         self._services_made = False
         self._tick_timer = None

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from moe_robot_control.control.arm_config import ArmConfig, ArmConfigError
+from moe_robot_control.control.arm_config import ArmConfig
 from moe_robot_control.control.commander import Commander
 from moe_robot_control.policies.spaces import CONTROL_PERIOD
 
@@ -93,29 +93,3 @@ def test_gripper_has_hysteresis() -> None:
 def test_wrong_shapes_are_named() -> None:
     with pytest.raises(ValueError, match=r"action has shape \(1, 3\)"):
         Commander(ARM).step(ARM.home[None], np.zeros((1, 3)))
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "culprit"),
-    [
-        ("base_frame: panda_link0", "", "base_frame"),
-        ("velocity: [2.1750,", "velocity: [fast,", "joints.velocity"),
-        ("orientation: [0.0, 1.0, 0.0, 0.0]", "orientation: [0, 2, 0, 0]", "orientation"),
-        ("lower: [0.25,", "lower: [0.95,", "workspace.lower"),
-        ("joints:", "joints: [", "malformed YAML"),
-    ],
-)
-def test_bad_arm_files_name_the_entry(tmp_path, old: str, new: str, culprit: str) -> None:
-    from moe_robot_control.share import share_path
-
-    text = share_path("config/arms/panda.yaml").read_text()
-    assert old in text
-    path = tmp_path / "arm.yaml"
-    path.write_text(text.replace(old, new, 1))
-    with pytest.raises(ArmConfigError, match=culprit):
-        ArmConfig.load(path)
-
-
-def test_unknown_arm() -> None:
-    with pytest.raises(ArmConfigError, match="unknown arm 'pandora'"):
-        ArmConfig.load("pandora")
