@@ -109,6 +109,9 @@ def test_bad_model(
         (("--arm", "octopus"), ("octopus", "panda")),
         (("--model-directory", "/nowhere"), ("/nowhere",)),
         (("--parameters", "/nowhere.yaml"), ("/nowhere.yaml",)),
+        (("deploy", "--scenario", "1"), ("--scenario", "real arm")),
+        (("deploy", "--mode", "waltz"), ("waltz", "idle")),
+        (("deploy", "--speed-scale", "0"), ("speed scale",)),
     ],
 )
 def test_bad_arguments_of_up(
