@@ -88,7 +88,9 @@ class ArmConfig:
         joint_velocity, joint_acceleration, joint_jerk: limits [rad/s], [rad/s^2], [rad/s^3].
             Shape (n,).
         home: joint positions at rest, also the preferred posture [rad]. Shape (n,).
-        gripper_joint: the gripper's name in `joint_states`; its position is the opening [m].
+        gripper_joint: the gripper's name in `joint_states`.
+        gripper_positions: that joint's positions at opening 0 and at `max_gripper_width`; None:
+            its position is the opening [m].
         min_gripper_width, max_gripper_width: smallest and largest opening [m].
         orientation: held orientation of the tip, unit quaternion w, x, y, z. Shape (4,).
         workspace_lower, workspace_upper: box for the tip, base frame [m]. Shape (3,).
@@ -121,6 +123,21 @@ class ArmConfig:
     topics: dict[str, str]
     keep_out: dict[str, Box] = field(default_factory=dict)
     collision: CollisionConfig | None = None
+    gripper_positions: tuple[float, float] | None = None
+
+    def gripper_opening(self, position: float) -> float:
+        """The opening [m] at a position of the gripper's joint, linear between the ends."""
+        if self.gripper_positions is None:
+            return position
+        closed, opened = self.gripper_positions
+        return (position - closed) / (opened - closed) * self.max_gripper_width
+
+    def gripper_position(self, opening: float) -> float:
+        """The position of the gripper's joint at an opening [m]; inverts `gripper_opening`."""
+        if self.gripper_positions is None:
+            return opening
+        closed, opened = self.gripper_positions
+        return closed + opening / self.max_gripper_width * (opened - closed)
 
     @property
     def rotation(self) -> np.ndarray:
@@ -182,6 +199,11 @@ class ArmConfig:
             raise ArmConfigError(
                 f"{path}: 'gripper.min_width' is negative or not below 'gripper.max_width'"
             )
+        positions = None
+        if entries.has("gripper", "closed") or entries.has("gripper", "open"):
+            positions = entries.number("gripper", "closed"), entries.number("gripper", "open")
+            if positions[0] == positions[1]:
+                raise ArmConfigError(f"{path}: 'gripper.closed' and 'gripper.open' are equal")
         output = entries.text("output", default="joint_velocity")
         if output not in OUTPUTS:
             expected = ", ".join(OUTPUTS)
@@ -218,6 +240,7 @@ class ArmConfig:
             topics={**TOPICS, **entries.topics()},
             keep_out={name: entries.box("keep_out", name) for name in entries.mapping("keep_out")},
             collision=entries.collision(),
+            gripper_positions=positions,
         )
 
 
@@ -231,7 +254,8 @@ class _Entries:
     def _error(self, keys: tuple[str, ...], fault: str) -> ArmConfigError:
         return ArmConfigError(f"{self._path}: entry {'.'.join(keys)!r} {fault}")
 
-    def _has(self, *keys: str) -> bool:
+    def has(self, *keys: str) -> bool:
+        """Whether there is such an entry."""
         node = self._tree
         for key in keys:
             if not isinstance(node, dict) or node.get(key) is None:
@@ -240,7 +264,7 @@ class _Entries:
         return True
 
     def _get(self, *keys: str) -> Any:
-        if not self._has(*keys):
+        if not self.has(*keys):
             raise self._error(keys, "is missing")
         node = self._tree
         for key in keys:
@@ -248,7 +272,7 @@ class _Entries:
         return node
 
     def text(self, *keys: str, default: str | None = None) -> str:
-        if default is not None and not self._has(*keys):
+        if default is not None and not self.has(*keys):
             return default
         value = self._get(*keys)
         if not isinstance(value, str) or not value:
@@ -256,7 +280,7 @@ class _Entries:
         return value
 
     def number(self, *keys: str, default: float | None = None) -> float:
-        if default is not None and not self._has(*keys):
+        if default is not None and not self.has(*keys):
             return default
         value = self._get(*keys)
         if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
@@ -265,7 +289,7 @@ class _Entries:
 
     def mapping(self, *keys: str) -> dict[str, Any]:
         """A mapping; empty where the entry is absent."""
-        value = self._get(*keys) if self._has(*keys) else {}
+        value = self._get(*keys) if self.has(*keys) else {}
         if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
             raise self._error(keys, "must map names to values")
         return value
@@ -317,13 +341,13 @@ class _Entries:
         return {role: self.text("topics", role) for role in given}
 
     def collision(self) -> CollisionConfig | None:
-        if not self._has("collision"):
+        if not self.has("collision"):
             return None
         margin = self.number("collision", "margin")
         if margin < 0:
             raise self._error(("collision", "margin"), "is negative")
-        table = self.number("collision", "table") if self._has("collision", "table") else None
-        pairs = self._get("collision", "ignore") if self._has("collision", "ignore") else []
+        table = self.number("collision", "table") if self.has("collision", "table") else None
+        pairs = self._get("collision", "ignore") if self.has("collision", "ignore") else []
         if not isinstance(pairs, list) or not all(
             isinstance(pair, list) and len(pair) == 2 and all(isinstance(x, str) for x in pair)
             for pair in pairs

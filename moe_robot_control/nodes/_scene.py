@@ -99,8 +99,8 @@ class SceneNode(ManagedNode):
             self.complain(f"joint_states: {error}")
             return
         stamp = from_stamp(message.header.stamp)
-        completed = self._synchronizer.add_joint_state(stamp, positions[:-1], positions[-1])
-        self._pass_on(completed)
+        opening = self.arm.gripper_opening(positions[-1])
+        self._pass_on(self._synchronizer.add_joint_state(stamp, positions[:-1], opening))
 
     def _pass_on(self, completed: tuple[int, Scene] | None) -> None:
         if completed is not None:
