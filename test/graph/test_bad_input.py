@@ -32,6 +32,7 @@ def check(result: subprocess.CompletedProcess[str], *words: str, status: int = 2
         ("mujoco_bridge", "scenario:=many", ("scenario",)),
         ("mujoco_bridge", "skill:=dance", ("skill", "dance", "push_button")),
         ("mujoco_bridge", "arm:=kuka", ("kuka", "panda")),
+        ("mujoco_bridge", "arm:=ur5e", ("ur5e", "cannot be simulated")),
         ("expert_policy", "skill:=dance", ("skill", "dance", "push_button")),
         ("manipulation_network", "top_k:=0", ("top_k", "1", "7")),
         ("manipulation_network", "fixed_expert:=dance", ("fixed_expert", "dance")),
