@@ -309,6 +309,10 @@ def main() -> int:
         pass
     except (MoeRobotControlError, ParameterException) as error:
         return complain(NAME, error)
+    except RuntimeError:
+        # rclpy's: after a signal they only tell that the context is gone
+        if rclpy.ok() or node is None:
+            raise
     finally:
         if node is not None:
             node.close()

@@ -61,7 +61,7 @@ class Wire:
 
     def send(self, now: float, packet: np.ndarray, imperfections: Imperfections) -> None:
         """Put a packet on the wire at `now`."""
-        fate, delay = self._rng.random(2)
+        fate, delay = self._rng.random(2).tolist()
         self.sent += 1
         if fate < imperfections.loss:
             self.lost += 1

@@ -81,7 +81,11 @@ class Judge:
 
     def report(self) -> dict[str, object]:
         """Extremes and violations, for JSON."""
-        return {"extremes": asdict(self.extremes), "violations": dict(+self.violations)}
+        return {"extremes": asdict(self.extremes), "violations": dict(self.violations)}
+
+    def _count(self, limit: str, broken: bool) -> None:
+        if broken:
+            self.violations[limit] += 1
 
     def velocities(self, now: float, values: np.ndarray) -> bool:
         """Judge a command [rad/s] sent at `now` [s]; returns whether it can be obeyed."""
@@ -92,7 +96,7 @@ class Judge:
         self.commands += 1
         share = float(np.max(np.abs(values) / arm.joint_velocity))
         extremes.command_velocity = max(extremes.command_velocity, share)
-        self.violations["commanded velocity"] += share > 1 + ROUNDING
+        self._count("commanded velocity", share > 1 + ROUNDING)
         self._judge_change(now, values)
         self._last = now, np.array(values)
         return True
@@ -106,12 +110,12 @@ class Judge:
         allowed = arm.joint_acceleration * CONTROL_PERIOD * periods
         share = float(np.max(np.abs(change) / allowed))
         extremes.command_acceleration = max(extremes.command_acceleration, share)
-        self.violations["commanded acceleration"] += share > 1 + ROUNDING
+        self._count("commanded acceleration", share > 1 + ROUNDING)
         if periods == 1 and self._last_change is not None:
             allowed = arm.joint_jerk * CONTROL_PERIOD**2
             share = float(np.max(np.abs(change - self._last_change) / allowed))
             extremes.command_jerk = max(extremes.command_jerk, share)
-            self.violations["commanded jerk"] += share > 1 + ROUNDING
+            self._count("commanded jerk", share > 1 + ROUNDING)
         self._last_change = change if periods == 1 else None
 
     def gripper(self, values: np.ndarray) -> bool:
@@ -120,7 +124,7 @@ class Judge:
             self.violations["malformed command"] += 1
             return False
         outside = not -ROUNDING <= values[0] <= self._arm.max_gripper_width + ROUNDING
-        self.violations["commanded opening"] += outside
+        self._count("commanded opening", outside)
         return True
 
     def motion(self) -> None:
@@ -129,10 +133,10 @@ class Judge:
         q = sim.joint_positions[0]
         share = float(np.max(np.abs(sim.joint_velocities[0]) / arm.joint_velocity))
         extremes.velocity = max(extremes.velocity, share)
-        self.violations["velocity"] += share > MEASURED_EXCESS
+        self._count("velocity", share > MEASURED_EXCESS)
         margin = float(np.min(np.minimum(q - arm.joint_lower, arm.joint_upper - q)))
         extremes.joint_margin = min(extremes.joint_margin, margin)
-        self.violations["position"] += margin < 0
+        self._count("position", margin < 0)
         self._judge_tip()
         self._judge_contacts()
 
@@ -142,10 +146,10 @@ class Judge:
         beyond = np.maximum(arm.workspace_lower - tip, tip - arm.workspace_upper)
         outside = max(float(beyond.max()), 0.0)
         extremes.outside = max(extremes.outside, outside)
-        self.violations["workspace"] += outside > OUTSIDE
+        self._count("workspace", outside > OUTSIDE)
         for box in arm.keep_out.values():
             inside = np.minimum(tip - box.lower, box.upper - tip).min()
-            self.violations["keep-out box"] += inside > OUTSIDE
+            self._count("keep-out box", inside > OUTSIDE)
         if time > self._last_time:
             speed = float(np.linalg.norm(tip - self._last_tip)) / (time - self._last_time)
             extremes.tip_speed = max(extremes.tip_speed, speed)
@@ -163,7 +167,7 @@ class Judge:
         for name, which in (("table contact", with_table), ("self contact", of_arm.all(axis=1))):
             deepest = float(-data.contact.dist[which].min(initial=0.0))
             self.extremes.depth = max(self.extremes.depth, deepest)
-            self.violations[name] += deepest > 0
+            self._count(name, deepest > 0)
 
 
 def _arm_bodies(model: mujoco.MjModel) -> np.ndarray:
