@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import mujoco
@@ -14,6 +15,33 @@ from moe_robot_control.errors import MoeRobotControlError
 
 class KinematicsError(MoeRobotControlError):
     """The arm's MJCF cannot be read or does not hold the chain."""
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Where every link of some configurations is, in the base frame.
+
+    Attributes:
+        origins: of the base (first) and of every link behind its joint [m]. (n, joints + 1, 3).
+        rotations: their rotation matrices. Shape (n, joints + 1, 3, 3).
+        tip: the tip [m]. Shape (n, 3).
+    """
+
+    origins: np.ndarray
+    rotations: np.ndarray
+    tip: np.ndarray
+
+    @property
+    def axes(self) -> np.ndarray:
+        """The joints' axes. Shape (n, joints, 3)."""
+        return self.rotations[:, 1:, :, 2]
+
+    @property
+    def jacobian(self) -> np.ndarray:
+        """Geometric Jacobian of the tip: linear rows, then angular. Shape (n, 6, joints)."""
+        axes = self.axes
+        linear = cross(axes, self.tip[:, None] - self.origins[:, 1:])
+        return np.swapaxes(np.concatenate([linear, axes], axis=-1), -1, -2)
 
 
 class Kinematics:
@@ -30,7 +58,7 @@ class Kinematics:
         Raises:
             KinematicsError: the file is unreadable, or a joint or the site is missing.
         """
-        model = _read_model(Path(mjcf))
+        model = read_model(Path(mjcf))
         names = [model.joint(i).name for i in range(model.njnt)]
         missing = [name for name in joint_names if name not in names]
         if missing:
@@ -51,6 +79,7 @@ class Kinematics:
             body = int(model.body_parentid[body])
         self.num_joints = len(joint_names)
         self._chain = chain[::-1]
+        self._segments, self._tip = self._join_segments()
         if [index for *_, index in self._chain if index is not None] != list(range(len(names)))[
             : self.num_joints
         ]:
@@ -88,6 +117,35 @@ class Kinematics:
         )
         return position, rotation, np.concatenate([linear, np.swapaxes(axes, -1, -2)], axis=-2)
 
+    def frames(self, joint_positions: np.ndarray) -> Frames:
+        """Frames of all links, quicker than `forward`: (n, joints) [rad]."""
+        q = joint_positions
+        cos, sin = np.cos(q)[..., None], np.sin(q)[..., None]
+        count = self.num_joints
+        frames = np.empty((len(q), count + 1, 3, 4))
+        frames[:, 0] = np.eye(3, 4)
+        for joint, segment in enumerate(self._segments):
+            parent, child = frames[:, joint], frames[:, joint + 1]
+            placed = parent[..., :3] @ segment
+            x, y, c, s = placed[..., 0], placed[..., 1], cos[:, joint], sin[:, joint]
+            child[..., 0] = c * x + s * y
+            child[..., 1] = c * y - s * x
+            child[..., 2] = placed[..., 2]
+            child[..., 3] = placed[..., 3] + parent[..., 3]
+        rotations, origins = frames[..., :3], frames[..., 3]
+        return Frames(origins, rotations, origins[:, -1] + rotations[:, -1] @ self._tip)
+
+    def _join_segments(self) -> tuple[list[np.ndarray], np.ndarray]:
+        """Rotation and offset, as (3, 4), from each joint to the next, and the tip's offset."""
+        segments, segment = [], np.eye(3, 4)
+        for offset, turn, joint in self._chain:
+            offset = segment[:, 3] + segment[:, :3] @ offset
+            segment = np.column_stack([segment[:, :3] @ turn, offset])
+            if joint is not None:
+                segments.append(segment)
+                segment = np.eye(3, 4)
+        return segments, segment[:, 3]
+
     def _walk(
         self, joint_positions: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -110,8 +168,20 @@ class Kinematics:
         return position, rotation, origins, axes
 
 
+def cross(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Cross products along the last axis; much quicker than NumPy's for small arrays."""
+    a, b, c = first[..., 0], first[..., 1], first[..., 2]
+    x, y, z = second[..., 0], second[..., 1], second[..., 2]
+    return np.stack([b * z - c * y, c * x - a * z, a * y - b * x], axis=-1)
+
+
 @functools.lru_cache(maxsize=8)
-def _read_model(path: Path) -> mujoco.MjModel:
+def read_model(path: Path) -> mujoco.MjModel:
+    """The arm's model.
+
+    Raises:
+        KinematicsError: there is no such file, or MuJoCo refuses it.
+    """
     if not path.is_file():
         raise KinematicsError(f"{path}: no such file")
     try:

@@ -213,7 +213,7 @@ class VelocityCommanderNode(ManagedNode):
     ) -> list[tuple[Publisher, Float64MultiArray]]:
         q = positions[None, :-1]
         if decision.action is None:
-            velocity = self._commander.stop(q)
+            velocity = self._commander.stop()
             if self._width is None:
                 self._width = float(positions[-1])
         else:

@@ -44,11 +44,10 @@ def test_keep_out_boxes_and_ignored_pairs(tmp_path: Path) -> None:
 keep_out:
   post: {lower: [0.3, 0.4, 0.0], upper: [0.4, 0.5, 1.0]}
 collision:
-  ignore: [[panda_link5, panda_hand]]
 """
     arm = ArmConfig.load(changed(tmp_path, "collision:\n", more))
     np.testing.assert_array_equal(arm.keep_out["post"].upper, [0.4, 0.5, 1.0])
-    assert arm.collision.ignore == (("panda_link5", "panda_hand"),)
+    assert arm.collision.ignore == (("panda_link1", "panda_link3"),)
     assert arm.collision.margin > 0
 
 
@@ -78,7 +77,11 @@ collision:
         ("gripper: gripper_controller/commands", "gripper: 7", "'topics.gripper' must be text"),
         ("margin: 0.01", "margin: -1", "'collision.margin' is negative"),
         ("table: 0.0", "table: oak", "'collision.table' must be a number"),
-        ("table: 0.0", "ignore: [panda_hand]", "'collision.ignore' must be a list of pairs"),
+        (
+            "ignore: [[panda_link1, panda_link3]]",
+            "ignore: [panda_hand]",
+            "'collision.ignore' must be",
+        ),
         ("collision:", "keep_out: {post: 5}\ncollision:", "'keep_out.post.lower' is missing"),
         (
             "collision:",

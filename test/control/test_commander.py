@@ -75,7 +75,7 @@ def test_stop_ramps_to_zero() -> None:
     _, velocities = roll(commander, ARM.home[None], np.tile([0.2, 0, 0, 0.0], (50, 1, 1)))
     last = velocities[-1]
     for _ in range(50):
-        velocity = commander.stop(ARM.home[None])
+        velocity = commander.stop()
         assert (np.abs(velocity - last) <= ARM.joint_acceleration * CONTROL_PERIOD + 1e-9).all()
         last = velocity
     np.testing.assert_array_equal(last, 0.0)

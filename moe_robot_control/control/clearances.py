@@ -1,0 +1,183 @@
+"""Distances from everything that the arm must not reach, and how its joints change them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from moe_robot_control.control.arm_config import ArmConfig, ArmConfigError, Box
+from moe_robot_control.control.kinematics import Frames, Kinematics, cross
+from moe_robot_control.control.sphere_cover import Spheres, read_shape
+
+
+class Clearances:
+    """Clearances of configurations: each is not negative where a limit holds.
+
+    In this order: of every joint from its lower and upper limit [rad], of the tip from the six
+    walls of the workspace, of the arm's hull from the table, of its cover from every keep-out
+    box, and between its links, less the margin [m]. Columns are named in `names`.
+    """
+
+    def __init__(self, config: ArmConfig, kinematics: Kinematics) -> None:
+        """Read the arm's shape.
+
+        Raises:
+            ArmConfigError: the arm's file ignores a body that is not there, or two links that
+                it does not ignore touch at home.
+        """
+        self._config = config
+        self._kinematics = kinematics
+        self._boxes = list(config.keep_out.values())
+        shape = read_shape(config, kinematics)
+        moving = np.flatnonzero(shape.cover.links > 0)
+        table = config.collision is not None and config.collision.table is not None
+        self._hull = shape.hull if table else None
+        self._cover = shape.cover
+        self._moving = moving if self._boxes else moving[:0]
+        self._first, self._second = self._pairs(shape.cover, shape.excluded)
+        self._margin = 0.0 if config.collision is None else config.collision.margin
+        self.names = self._names()
+        """What each column is about, in words. Length m."""
+        self._check_home()
+
+    def of(self, joint_positions: np.ndarray, frames: Frames) -> np.ndarray:
+        """Clearances of configurations [rad] and [m]: (n, joints) and their frames -> (n, m)."""
+        q, config = joint_positions, self._config
+        columns = [
+            q - config.joint_lower,
+            config.joint_upper - q,
+            frames.tip - config.workspace_lower,
+            config.workspace_upper - frames.tip,
+        ]
+        if self._hull is not None:
+            height = self._hull.place(frames)[..., 2]
+            columns.append(height - self._hull.radii - config.collision.table)
+        if self._boxes or len(self._first):
+            centres = self._cover.place(frames)
+            for box in self._boxes:
+                offset = np.abs(centres[:, self._moving] - (box.lower + box.upper) / 2.0)
+                offset -= (box.upper - box.lower) / 2.0
+                outside = np.linalg.norm(np.maximum(offset, 0.0), axis=-1)
+                inside = np.minimum(offset.max(axis=-1), 0.0)
+                columns.append(outside + inside - self._cover.radii[self._moving])
+            between = centres[:, self._first] - centres[:, self._second]
+            distance = np.sqrt(np.einsum("nki,nki->nk", between, between))
+            columns.append(distance - self._reach)
+        return np.concatenate(columns, axis=-1)
+
+    def gradients(self, frames: Frames, columns: np.ndarray) -> np.ndarray:
+        """How some clearances change with the joints of one configuration.
+
+        Args:
+            frames: of the configuration, n = 1.
+            columns: which of the m clearances. Shape (k,).
+
+        Returns:
+            Shape (k, joints).
+        """
+        origins, axes = frames.origins[0, 1:], frames.axes[0]
+        count = len(axes)
+        rows = np.zeros((len(columns), count))
+        walls = 2 * count
+        table = walls + 6
+        boxes = table + (0 if self._hull is None else len(self._hull.links))
+        pairs = boxes + len(self._boxes) * len(self._moving)
+        centres = self._cover.place(frames)[0]
+        links = self._cover.links
+        for row, column in zip(rows, columns, strict=True):
+            if column < walls:
+                row[column % count] = 1.0 if column < count else -1.0
+            elif column < table:
+                axis = np.zeros(3)
+                axis[(column - walls) % 3] = 1.0 if column < walls + 3 else -1.0
+                row += _along(axis, frames.tip[0], count, origins, axes)
+            elif column < boxes:
+                point = self._hull.place(frames)[0, column - table]
+                link = self._hull.links[column - table]
+                row += _along(np.array([0.0, 0.0, 1.0]), point, link, origins, axes)
+            elif column < pairs:
+                box, index = divmod(column - boxes, len(self._moving))
+                sphere = self._moving[index]
+                normal = _outward(centres[sphere], self._boxes[box])
+                row += _along(normal, centres[sphere], links[sphere], origins, axes)
+            else:
+                first, second = self._first[column - pairs], self._second[column - pairs]
+                normal = centres[first] - centres[second]
+                normal /= max(float(np.linalg.norm(normal)), 1e-9)
+                row += _along(normal, centres[first], links[first], origins, axes)
+                row -= _along(normal, centres[second], links[second], origins, axes)
+        return rows
+
+    def _pairs(
+        self, cover: Spheres, excluded: frozenset[frozenset[str]]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Spheres that are checked against each other."""
+        config = self._config
+        if config.collision is None:
+            self._reach = np.empty(0)
+            return np.empty(0, dtype=int), np.empty(0, dtype=int)
+        for pair in config.collision.ignore:
+            for body in pair:
+                if body not in cover.bodies:
+                    raise ArmConfigError(
+                        f"arm {config.name!r}: entry 'collision.ignore' names {body!r}, which is "
+                        f"no body with a geom in {config.kinematics}"
+                    )
+        excluded = excluded | {frozenset(pair) for pair in config.collision.ignore}
+        allowed = [
+            (i, k)
+            for i in range(len(cover.links))
+            for k in range(i)
+            if abs(cover.links[i] - cover.links[k]) > 1
+            and frozenset((cover.bodies[i], cover.bodies[k])) not in excluded
+        ]
+        first, second = np.array(allowed, dtype=int).reshape(-1, 2).T
+        self._reach = cover.radii[first] + cover.radii[second] + config.collision.margin
+        return first, second
+
+    def _names(self) -> list[str]:
+        joints, bodies = self._config.joint_names, self._cover.bodies
+        names = [
+            f"joint {name} at its {end} limit" for end in ("lower", "upper") for name in joints
+        ]
+        names += ["edge of the workspace"] * 6
+        if self._hull is not None:
+            names += [f"{body} at the table" for body in self._hull.bodies]
+        for box in self._config.keep_out:
+            names += [f"{bodies[i]} at keep-out box {box}" for i in self._moving]
+        names += [
+            f"{bodies[i]} at {bodies[k]}" for i, k in zip(self._first, self._second, strict=True)
+        ]
+        return names
+
+    def _check_home(self) -> None:
+        home = self._config.home[None]
+        clearances = self.of(home, self._kinematics.frames(home))[0]
+        worst = int(np.argmin(clearances))
+        if clearances[worst] < 0:
+            raise ArmConfigError(
+                f"arm {self._config.name!r}: at home, 'joints.home', a limit is broken by "
+                f"{-clearances[worst]:.3f}: {self.names[worst]}"
+            )
+
+
+def _along(
+    direction: np.ndarray, point: np.ndarray, link: int, origins: np.ndarray, axes: np.ndarray
+) -> np.ndarray:
+    """Velocity along `direction` of a point of a link for unit speed of every joint. (joints,)."""
+    row = np.zeros(len(origins))
+    row[:link] = cross(axes[:link], point - origins[:link]) @ direction
+    return row
+
+
+def _outward(point: np.ndarray, box: Box) -> np.ndarray:
+    """Direction in which a point's distance from a box grows fastest. Shape (3,)."""
+    nearest = np.clip(point, box.lower, box.upper)
+    away = point - nearest
+    length = float(np.linalg.norm(away))
+    if length > 1e-9:
+        return away / length
+    depth = np.concatenate([point - box.lower, box.upper - point])
+    side = int(np.argmin(depth))
+    normal = np.zeros(3)
+    normal[side % 3] = -1.0 if side < 3 else 1.0
+    return normal
