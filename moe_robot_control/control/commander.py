@@ -20,6 +20,8 @@ GRIPPER_OPEN_ABOVE = 0.05
 """Hysteresis of the gripper [m]: a wanted opening in between keeps the present state."""
 
 
+FARTHEST = 100.0
+"""A joint position beyond this is no measurement [rad]."""
 _SHARES = (0.5, 0.25, 0.1)
 """Parts of a wish that are tried where the whole of it is not permitted."""
 
@@ -28,8 +30,9 @@ class Commander:
     """Turns end-effector velocities into joint velocities by damped least squares.
 
     The tip's orientation is held. Output is finite for any input: a row with a value that is
-    not finite is treated as a wish to stand still. The environments step it with a batch of
-    simulations, the node with a batch of one: the same code, but that one arm is guarded.
+    not finite, or a joint beyond `FARTHEST`, is treated as a wish to stand still. The
+    environments step it with a batch of simulations, the node with a batch of one: the same
+    code, but that one arm is guarded.
 
     Where limits contradict each other, this is their order:
 
@@ -97,8 +100,9 @@ class Commander:
         """
         q = self._check(joint_positions, self.kinematics.num_joints, "joint_positions")
         action = self._check(action, 4, "action")
-        usable = np.isfinite(action).all(axis=-1) & np.isfinite(q).all(axis=-1)
-        q = np.where(np.isfinite(q), q, self.config.home)
+        measured = np.abs(q) < FARTHEST
+        usable = np.isfinite(action).all(axis=-1) & measured.all(axis=-1)
+        q = np.where(measured, q, self.config.home)
         action = np.clip(
             np.where(usable[:, None], action, [0.0, 0.0, 0.0, np.nan]), ACTION_LOW, ACTION_HIGH
         )

@@ -15,7 +15,7 @@ DAMPER_GAIN = 10.0
 RESERVE = 0.002
 """Clearance at which the damper lets nothing come nearer [m] or [rad]."""
 INFLUENCE = 0.1
-"""Clearances above this are not damped: nothing moves fast enough for it to matter."""
+"""Clearances below this are heeded when a velocity is bent, lest it run into the next obstacle."""
 SLOW_BELOW, STOP_BELOW = 0.08, 0.03
 """Smallest singular value of the tip's Jacobian below which motion towards the singularity is
 slowed down, and below which it is stopped; rows in [m] and [rad]."""
@@ -61,8 +61,10 @@ class Guard:
         frames = self._kinematics.frames(configurations)
         here, there = self.clearances.of(configurations, frames)
         least = -DAMPER_GAIN * (here - RESERVE)
-        if ((there - here) * (speed / _LOOK_AHEAD) < least).any():
-            velocity = self._damp(joint_positions, velocity, here, least)
+        too_fast = (there - here) * (speed / _LOOK_AHEAD) < least
+        if too_fast.any():
+            near = np.flatnonzero(too_fast | (here < INFLUENCE))
+            velocity = self._damp(joint_positions, velocity, near, least[near])
         return self._slow_down(frames.jacobian, velocity)
 
     def permits(self, joint_positions: np.ndarray, motion: Motion) -> bool:
@@ -78,13 +80,11 @@ class Guard:
         return True
 
     def _damp(
-        self, q: np.ndarray, velocity: np.ndarray, clearances: np.ndarray, least: np.ndarray
+        self, q: np.ndarray, velocity: np.ndarray, near: np.ndarray, least: np.ndarray
     ) -> np.ndarray:
-        """Project a velocity until no clearance shrinks faster than `least` [m/s]."""
-        near = np.flatnonzero(clearances < INFLUENCE)
+        """Project a velocity until each of the clearances `near` grows by `least` or more."""
         frames = self._kinematics.frames(q[None])
         rows = self.clearances.gradients(frames, near)
-        least = least[near]
         turning = frames.jacobian[0, 3:]
         keeping = np.eye(len(q)) - np.linalg.pinv(turning, rcond=1e-3) @ turning
         moves = rows @ keeping
