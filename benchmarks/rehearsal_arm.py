@@ -19,8 +19,6 @@ from geometry_msgs.msg import PoseWithCovarianceStamped
 from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
-from safety.hardware import Hardware, Imperfections
-from safety.photographer import Photographer
 from sensor_msgs.msg import CameraInfo, Image, JointState
 from std_msgs.msg import Float64MultiArray, String
 from std_srvs.srv import Trigger
@@ -49,6 +47,8 @@ from moe_robot_control.world.observers import StateObserver
 from moe_robot_control.world.scene import ALL_PARTS
 from moe_robot_control.world.simulation import BenchSimulation
 from moe_robot_control.world.tasks import BenchTask
+from safety.hardware import Hardware, Imperfections
+from safety.photographer import Photographer
 
 NAME = "rehearsal_arm"
 _FRAME = round(DECISION_PERIOD / CONTROL_PERIOD)

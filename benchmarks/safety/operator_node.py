@@ -9,13 +9,13 @@ import numpy as np
 from geometry_msgs.msg import TwistStamped
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
-from safety.corruptions import corrupted
 from sensor_msgs.msg import JointState
 
 from moe_robot_control.nodes._parameters import Parameters
 from moe_robot_control.nodes._runner import run_nodes
 from moe_robot_control.nodes.qos import COMMAND
 from moe_robot_control.nodes.ros_messages import to_named_values, to_twist
+from safety.corruptions import corrupted
 
 PERIOD = 0.02
 """Of his messages [s]."""

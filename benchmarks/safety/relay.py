@@ -20,14 +20,14 @@ from geometry_msgs.msg import PoseWithCovarianceStamped, TwistStamped
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from safety.corruptions import CORRUPTIONS, corrupted, shift
-from safety.policies import HEAVY
 from sensor_msgs.msg import CameraInfo, Image, JointState
 from std_msgs.msg import String
 
 from moe_robot_control.nodes._parameters import Parameters
 from moe_robot_control.nodes._runner import run_nodes
 from moe_robot_control.nodes.qos import LATCHED, SENSOR
+from safety.corruptions import CORRUPTIONS, corrupted, shift
+from safety.policies import HEAVY
 
 ROUTES: dict[str, tuple[type, str]] = {
     "joint_states": (JointState, "joint_states"),

@@ -18,14 +18,13 @@ from typing import Any
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import TwistStamped
 from lifecycle_msgs.srv import GetState
 from rcl_interfaces.srv import GetParameters, SetParameters
 from rclpy.client import Client
 from rclpy.node import Node
 from rclpy.parameter import parameter_value_to_python
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from safety.policies import HEAVY
-from safety.relay import CLEAN, ROUTES
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray, String
 from std_srvs.srv import Trigger
@@ -39,6 +38,8 @@ from moe_robot_control.nodes.qos import LATCHED
 from moe_robot_control.nodes.ros_messages import from_stamp
 from moe_robot_control.nodes.service_calls import call_repeatedly, parameters_request
 from moe_robot_control.nodes.up import graph_environment
+from safety.policies import LIGHT
+from safety.relay import CLEAN, ROUTES
 
 PATIENCE = 30.0
 """Longest wait for anything [s]."""
@@ -47,6 +48,7 @@ STILL = 1e-4
 RESTING = 0.03
 """A measured one, with its noise [rad/s]."""
 ARM, COMMANDER, GATE = "rehearsal_arm", "velocity_commander", "manipulation_network"
+_KEPT = 50
 FOLDER = Path(__file__).resolve().parent.parent
 _DEEP = QoSProfile(depth=2000, reliability=ReliabilityPolicy.BEST_EFFORT)
 _DEEP_RELIABLE = QoSProfile(depth=2000, reliability=ReliabilityPolicy.RELIABLE)
@@ -149,9 +151,11 @@ class Rig:
     Attributes:
         processes: of all nodes, by their names.
         commands: all commands to the arm since `forget`.
-        heard: the messages on each topic of `ROUTES` since then.
+        heard: the messages on each topic of `ROUTES` since then, and `light`: twists of the expert
+            of least weight.
         diagnoses: since then.
         limits: what the arm said last of itself.
+        other: a second arm's rig, if there is one.
     """
 
     def __init__(
@@ -178,6 +182,7 @@ class Rig:
             experts: which run; all by default.
         """
         self.domain = domain
+        self.other: Rig | None = None
         self.output = io.StringIO()
         self._stack = ExitStack()
         self._namespace = namespace
@@ -193,7 +198,10 @@ class Rig:
             and (experts is None or spec.executable != "expert_policy" or spec.name in experts)
         ]
         own: dict[str, tuple[list[str], NodeSpec]] = {
-            ARM: ([str(FOLDER / "rehearsal_arm.py")], self._spec(ARM, {"cameras": cameras, **(arm or {})}))
+            ARM: (
+                [str(FOLDER / "rehearsal_arm.py")],
+                self._spec(ARM, {"cameras": cameras, **(arm or {})}),
+            )
         }
         if relayed:
             own["relay"] = (["-m", "safety.relay"], self._spec("relay", {}))
@@ -213,6 +221,7 @@ class Rig:
         environment.setdefault("MUJOCO_GL", "egl")
         self.processes = Processes(commands, environment, self.output, catch_signals=False)
         self._managed = [spec.name for spec in nodes]
+        self.heard: dict[str, list[Heard]] = {route: [] for route in (*ROUTES, "light")}
         self.forget()
         self.limits: dict[str, Any] = {}
         self.status: dict[str, Any] = {}
@@ -269,6 +278,8 @@ class Rig:
         for route in ("joint_states", "weights", "twist", "gripper", "visible", "pose"):
             kind, topic = ROUTES[route]
             subscribe(kind, topic, partial(self._on_input, route), _DEEP)
+        light = f"experts/{LIGHT}/twist"
+        subscribe(TwistStamped, light, partial(self._on_input, "light"), _DEEP)
         subscribe(DiagnosticArray, "diagnostics", self._on_diagnostics, _DEEP_RELIABLE)
         subscribe(String, f"{ARM}/limits", self._on_limits, LATCHED)
         subscribe(String, f"{ARM}/status", self._on_status, LATCHED)
@@ -307,10 +318,11 @@ class Rig:
         self._altered = json.loads(message.data)
 
     def forget(self) -> None:
-        """Begin all records anew."""
+        """Begin all records anew, but keep the last messages heard."""
         self.commands: list[Command] = []
         self.measured: list[Command] = []
-        self.heard: dict[str, list[Heard]] = {route: [] for route in ROUTES}
+        # the last before a fault says when it could be known
+        self.heard = {route: heard[-_KEPT:] for route, heard in self.heard.items()}
         self.diagnoses: list[Diagnosis] = []
 
     # -- waiting -----------------------------------------------------------------------------
@@ -350,10 +362,27 @@ class Rig:
 
         return self.until(found, f"diagnosis like {pattern!r}", patience)
 
+    def drain(self) -> None:
+        """Look at all messages that have come."""
+        self._executor.spin_some(0.0)
+
     def pause(self, commands: int, patience: float = 10.0) -> None:
         """Watch until so many more commands have come."""
         goal = len(self.commands) + commands
         self.until(lambda: len(self.commands) >= goal, "commands", patience)
+
+    def check_motion(self, since: int) -> None:
+        """See that all commands after `since` [ns] were motion, within limits.
+
+        Raises:
+            RigError: they were not.
+        """
+        self.pause(20)
+        commands = [command for command in self.commands if command.sent >= since]
+        if not all(command.moves for command in commands):
+            raise RigError("the other arm came to rest, too")
+        if broken := self.new_limits()["violations"]:
+            raise RigError(f"the other arm: {next(iter(broken))} broken")
 
     def new_limits(self) -> dict[str, Any]:
         """What the arm says of itself from now on."""
