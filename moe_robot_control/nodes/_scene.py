@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 from geometry_msgs.msg import PoseWithCovarianceStamped
 from sensor_msgs.msg import JointState
 
@@ -85,8 +86,12 @@ class SceneNode(ManagedNode):
         self.get_logger().error(text, throttle_duration_sec=2.0)
 
     def _on_pose(self, name: str, message: PoseWithCovarianceStamped) -> None:
+        position = from_pose(message)
+        if not np.isfinite(position).all():
+            self.complain(f"objects/{name}/pose: position is not finite; ignored")
+            return
         stamp = from_stamp(message.header.stamp)
-        self._pass_on(self._synchronizer.add_position(stamp, name, from_pose(message)))
+        self._pass_on(self._synchronizer.add_position(stamp, name, position))
 
     def _on_visible(self, message: JointState) -> None:
         stamp = from_stamp(message.header.stamp)
@@ -97,6 +102,10 @@ class SceneNode(ManagedNode):
             positions = pick_positions(message, self._joints)
         except MessageError as error:
             self.complain(f"joint_states: {error}")
+            return
+        if not np.isfinite(positions).all():
+            # what is remembered of the scene moves with the arm: it would stay spoilt
+            self.complain("joint_states: positions are not finite; ignored")
             return
         stamp = from_stamp(message.header.stamp)
         opening = self.arm.gripper_opening(positions[-1])
