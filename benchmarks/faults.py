@@ -87,9 +87,9 @@ def try_all(cases: Sequence[Case], verbose: bool = False) -> list[Result]:
                     results.append(result)
                     bar.update()
                     if not result.passed:
-                        bar.write(
-                            f"{case.name}: {'; '.join(result.problems)}; {result.extremes}; {result.longest_gap}"
-                        )
+                        bar.write(f"{case.name}: {'; '.join(result.problems)}")
+                    if verbose:
+                        bar.write(str(result))
                 if verbose:
                     bar.write(rig.output.getvalue())
     return results

@@ -19,6 +19,7 @@ from geometry_msgs.msg import PoseWithCovarianceStamped
 from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image, JointState
 from std_msgs.msg import Float64MultiArray, String
 from std_srvs.srv import Trigger
@@ -28,7 +29,7 @@ from moe_robot_control.errors import MoeRobotControlError
 from moe_robot_control.nodes._parameters import Parameters
 from moe_robot_control.nodes._runner import check_parameter_files, complain
 from moe_robot_control.nodes.executor import LeanExecutor
-from moe_robot_control.nodes.qos import COMMAND, LATCHED, SENSOR
+from moe_robot_control.nodes.qos import LATCHED, SENSOR
 from moe_robot_control.nodes.ros_messages import (
     to_camera_info,
     to_image,
@@ -53,6 +54,8 @@ from safety.photographer import Photographer
 NAME = "rehearsal_arm"
 _FRAME = round(DECISION_PERIOD / CONTROL_PERIOD)
 """Ticks from one image to the next."""
+_ALL = QoSProfile(depth=50, reliability=ReliabilityPolicy.RELIABLE)
+"""Of commands: the drives obey the newest, but every one is judged."""
 _REPORT = round(0.1 / CONTROL_PERIOD)
 """Ticks from one `~/limits` to the next."""
 
@@ -145,8 +148,8 @@ class RehearsalArmNode(Node):
                 for name in OBJECTS
             }
         subscribe = self.create_subscription
-        subscribe(Float64MultiArray, topics["joint_velocity"], self._on_velocities, COMMAND)
-        subscribe(Float64MultiArray, topics["gripper"], self._on_gripper, COMMAND)
+        subscribe(Float64MultiArray, topics["joint_velocity"], self._on_velocities, _ALL)
+        subscribe(Float64MultiArray, topics["gripper"], self._on_gripper, _ALL)
         self.create_service(Trigger, "~/reset", self._on_reset)
         self.create_service(Trigger, "~/clear", self._on_clear)
 

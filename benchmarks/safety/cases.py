@@ -266,7 +266,8 @@ def _messages() -> list[Case]:
                 relayed(route, "delay 0.05"),
                 at_once,
                 "",
-                EITHER if route == "joint_states" else GOES_ON,
+                # an expert that has seen the next image does not act on the last any more
+                EITHER if route in ("joint_states", "weights") else GOES_ON,
             ),
             case(
                 f"duplicate_{route}",

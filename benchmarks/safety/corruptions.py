@@ -67,9 +67,10 @@ def short(message: Any) -> Any:
     return message
 
 
-def long(message: JointState) -> JointState:
+def long(message: Any) -> Any:
     """A number too many."""
-    message.position.append(0.0)
+    if isinstance(message, JointState):
+        message.position.append(0.0)
     return message
 
 
@@ -83,9 +84,10 @@ def missing(message: JointState) -> JointState:
     return message
 
 
-def rename(message: JointState) -> JointState:
+def rename(message: Any) -> Any:
     """The first value has another's name."""
-    message.name = ["stranger", *message.name[1:]]
+    if isinstance(message, JointState):
+        message.name = ["stranger", *message.name[1:]]
     return message
 
 
@@ -97,16 +99,18 @@ def reverse(message: JointState) -> JointState:
     return message
 
 
-def negative(message: JointState) -> JointState:
+def negative(message: Any) -> Any:
     """One value is as much too low as another is too high, so that the sum stays."""
-    message.position[0] -= 0.5
-    message.position[-1] += 0.5
+    if isinstance(message, JointState) and message.position:
+        message.position[0] -= 0.5
+        message.position[-1] += 0.5
     return message
 
 
-def unnormalised(message: JointState) -> JointState:
+def unnormalised(message: Any) -> Any:
     """Twice the sum."""
-    message.position = array.array("d", [2.0 * value for value in message.position])
+    if isinstance(message, JointState):
+        message.position = array.array("d", [2.0 * value for value in message.position])
     return message
 
 

@@ -145,7 +145,7 @@ class Hardware:
             self._time += late
             self.skipped += late
         steps = 0
-        while self._time + self.period <= now:
+        while self._time + self.period <= now + 1e-9:
             self._step()
             steps += 1
         if steps:

@@ -154,7 +154,8 @@ class Rig:
         heard: the messages on each topic of `ROUTES` since then, and `light`: twists of the expert
             of least weight.
         diagnoses: since then.
-        limits: what the arm said last of itself.
+        managed: names of the lifecycle nodes.
+        limits, status: what the arm said last of itself, and of its episode.
         other: a second arm's rig, if there is one.
     """
 
@@ -168,6 +169,8 @@ class Rig:
         operators: int = 2,
         arm: Mapping[str, object] | None = None,
         experts: Sequence[str] | None = None,
+        gate: bool = True,
+        more: Mapping[str, tuple[list[str], dict[str, Any]]] | None = None,
     ) -> None:
         """Describe the graph.
 
@@ -180,6 +183,8 @@ class Rig:
             operators: how many.
             arm: parameters of the rehearsal arm.
             experts: which run; all by default.
+            gate: whether there is one.
+            more: nodes by name: how Python is called, and the node's parameters.
         """
         self.domain = domain
         self.other: Rig | None = None
@@ -195,6 +200,7 @@ class Rig:
             replace(spec, remappings=self._remapped(spec.executable))
             for spec in build_graph(options)
             if (cameras or spec.executable != "perception")
+            and (gate or spec.executable != GATE)
             and (experts is None or spec.executable != "expert_policy" or spec.name in experts)
         ]
         own: dict[str, tuple[list[str], NodeSpec]] = {
@@ -208,6 +214,8 @@ class Rig:
         for i in range(1, operators + 1):
             spec = self._spec(f"operator_{i}", {"turn_rate": 2.0 + 0.5 * i})
             own[spec.name] = (["-m", "safety.operator_node"], spec)
+        for name, (program, parameters) in (more or {}).items():
+            own[name] = (program, self._spec(name, parameters))
         commands = {
             name: [sys.executable, *program, *spec.ros_arguments()]
             for name, (program, spec) in own.items()
@@ -220,7 +228,7 @@ class Rig:
         environment["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
         environment.setdefault("MUJOCO_GL", "egl")
         self.processes = Processes(commands, environment, self.output, catch_signals=False)
-        self._managed = [spec.name for spec in nodes]
+        self.managed = [spec.name for spec in nodes]
         self.heard: dict[str, list[Heard]] = {route: [] for route in (*ROUTES, "light")}
         self.forget()
         self.limits: dict[str, Any] = {}
@@ -259,7 +267,7 @@ class Rig:
             self._executor = LeanExecutor(context=context)
             self._executor.add_node(self.node)
             self._subscribe()
-            for name in self._managed:
+            for name in self.managed:
                 self.call(GetState, f"{name}/get_state")
         except BaseException:
             self._stack.close()
@@ -366,6 +374,12 @@ class Rig:
         """Look at all messages that have come."""
         self._executor.spin_some(0.0)
 
+    def watch(self, seconds: float) -> None:
+        """Watch for so long."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self._spin(end + PATIENCE, "")
+
     def pause(self, commands: int, patience: float = 10.0) -> None:
         """Watch until so many more commands have come."""
         goal = len(self.commands) + commands
@@ -437,15 +451,23 @@ class Rig:
     def restart(self, name: str) -> None:
         """Start a node that has ended, and wait for it."""
         self.processes.restart(name)
-        service = f"{name}/get_state" if name in self._managed else f"{name}/get_parameters"
-        kind = GetState if name in self._managed else GetParameters
+        self.await_node(name)
+
+    def await_node(self, name: str) -> None:
+        """Wait until a node answers."""
+        service = f"{name}/get_state" if name in self.managed else f"{name}/get_parameters"
+        kind = GetState if name in self.managed else GetParameters
         self.call(kind, service)
 
     def mend(self) -> None:
         """End all faults: all nodes run, the relay only hands on, nobody holds a button."""
+        while (name := self.processes.died()) is not None:
+            self.processes.killed.add(name)
         for name in self.processes.names():
             self.processes.thaw(name)
-            self.restart(name)
+            self.processes.restart(name)
+        for name in self.processes.names():
+            self.await_node(name)
         if "relay" in self.processes.names():
             self.set("relay", **dict.fromkeys(ROUTES, "pass"))
         for name in self.processes.names():
