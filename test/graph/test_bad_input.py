@@ -38,6 +38,7 @@ def check(result: subprocess.CompletedProcess[str], *words: str, status: int = 2
         ("manipulation_network", "fixed_expert:=dance", ("fixed_expert", "dance")),
         ("velocity_commander", "mode:=waltz", ("mode", "waltz", "teleop")),
         ("velocity_commander", "max_age:=-1.0", ("max_age",)),
+        ("velocity_commander", "missing_share:=0.9", ("missing_share", "0.5")),
         ("perception", "model:=/nowhere/net.onnx", ("/nowhere/net.onnx",)),
         ("perception", "cameras:=[top]", ("cameras", "top", "left")),
     ],
