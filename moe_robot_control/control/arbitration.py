@@ -119,6 +119,10 @@ class Arbiter:
             self._rejected = ""
             _remember(self._weights, stamp, array)
 
+    def reject_weights(self, fault: str) -> None:
+        """The gate's newest message could not be used at all; the next one that can clears this."""
+        self._rejected = f"gate weights: {fault}"
+
     def set_twist(self, expert: str, stamp: int, velocity: np.ndarray) -> None:
         """Take an expert's end-effector velocity, base frame [m/s]. Shape (3,)."""
         _remember(self._twists[expert], stamp, np.array(velocity, dtype=np.float64))

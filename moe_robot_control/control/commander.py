@@ -82,6 +82,14 @@ class Commander:
         self._motion.change[rows] = 0.0
         self._gripper_open[rows] = gripper_open
 
+    def resume(self, velocities: np.ndarray) -> None:
+        """Go on from measured joint velocities [rad/s], shape (n, joints), after a gap.
+
+        Meanwhile the arm's driver may have braked, or not.
+        """
+        limit = self._ramp.max_velocity
+        self._motion = Motion(np.clip(velocities, -limit, limit), np.zeros_like(velocities))
+
     def step(
         self, joint_positions: np.ndarray, action: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:

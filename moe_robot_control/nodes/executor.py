@@ -29,10 +29,16 @@ class LeanExecutor(SingleThreadedExecutor):
     waits would take most of the time.
     """
 
+    _asked_to_stop = False
+
+    def stop_spinning(self) -> None:
+        """Let `spin` return after the callback under way; may be called by a signal handler."""
+        self._asked_to_stop = True
+
     def spin(self) -> None:
-        """Execute callbacks until shutdown."""
+        """Execute callbacks until shutdown, or until `stop_spinning`."""
         look_after = time.monotonic()
-        while self._context.ok() and not self._is_shutdown:
+        while self._context.ok() and not self._is_shutdown and not self._asked_to_stop:
             now = time.monotonic()
             if now >= look_after:
                 self._serve_everything()

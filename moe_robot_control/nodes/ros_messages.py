@@ -112,6 +112,15 @@ def pick_positions(message: JointState, names: Sequence[str]) -> np.ndarray:
         raise MessageError(f"joint {error.args[0]!r} is missing") from None
 
 
+def pick_velocities(message: JointState, names: Sequence[str]) -> np.ndarray | None:
+    """Velocities of the joints `names`, shape (n,); None where the message tells none."""
+    if len(message.velocity) != len(message.name):
+        return None
+    values = dict(zip(message.name, message.velocity, strict=True))
+    velocities = np.array([values.get(name, np.nan) for name in names])
+    return velocities if np.isfinite(velocities).all() else None
+
+
 def to_twist(
     stamp: int, frame: str, velocity: np.ndarray, angular: Sequence[float] = (0.0, 0.0, 0.0)
 ) -> TwistStamped:

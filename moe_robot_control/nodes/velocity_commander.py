@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import collections
 import sys
+import time
 from functools import partial
 
 import numpy as np
@@ -20,6 +22,7 @@ from moe_robot_control.control.arbitration import MODES, Arbiter, Decision
 from moe_robot_control.control.arm_config import ArmConfig
 from moe_robot_control.control.commander import Commander
 from moe_robot_control.control.outputs import HORIZON, TrajectoryPoint, tip_twist
+from moe_robot_control.control.ramp import STOP_TIME
 from moe_robot_control.control.watchdog import JointWatch
 from moe_robot_control.errors import MoeRobotControlError
 from moe_robot_control.nodes._lifecycle import ManagedNode
@@ -31,6 +34,7 @@ from moe_robot_control.nodes.ros_messages import (
     from_stamp,
     from_twist,
     pick_positions,
+    pick_velocities,
     to_command,
     to_stamp,
     to_trajectory,
@@ -39,6 +43,10 @@ from moe_robot_control.nodes.ros_messages import (
 from moe_robot_control.policies.spaces import CONTROL_PERIOD, DECISION_PERIOD, SKILLS
 
 _DECISION = round(DECISION_PERIOD * 1e9)
+_GAP = 0.05
+"""After so long without a tick of its own the node looks how the arm moves now [s]."""
+_TIMED = 1000
+"""Ticks whose compute time diagnostics tell of."""
 
 
 class CommanderError(MoeRobotControlError):
@@ -98,6 +106,14 @@ class VelocityCommanderNode(ManagedNode):
             0.5,
             fixed=True,
         )
+        declare(
+            "speed_scale",
+            1.0,
+            "Share of the wanted end-effector speed that the arm gets.",
+            0.01,
+            1.0,
+            fixed=True,
+        )
         declare("mode", "policy", "Who commands the arm.", choices=MODES)
         self.add_post_set_parameters_callback(self._on_parameters)
         self._services_made = False
@@ -133,6 +149,11 @@ class VelocityCommanderNode(ManagedNode):
         self._width: float | None = None
         self._decision = Decision(None, "no joint states yet")
         self._reported: str | None = None
+        self._ticked: float | None = None
+        self._resuming = False
+        self._scale = np.array([*[parameters["speed_scale"]] * 3, 1.0])
+        self._measured_velocity: np.ndarray | None = None
+        self._compute_times: collections.deque[float] = collections.deque(maxlen=_TIMED)
         self._make_publishers()
         self._make_subscriptions()
         if not self._services_made:
@@ -205,6 +226,7 @@ class VelocityCommanderNode(ManagedNode):
             self._start_anew(positions)
         self._watch.measure(stamp, positions[:-1])
         self._state = stamp, positions
+        self._measured_velocity = pick_velocities(message, self._arm.joint_names)
         if self._answered is not None and self._answered[0] == stamp:
             for publisher, command in self._answered[1]:
                 publisher.publish(command)
@@ -217,6 +239,7 @@ class VelocityCommanderNode(ManagedNode):
             # a simulation began anew; an arm whose clock was set back goes on as it moves
             half_open = 0.5 * self._arm.max_gripper_width
             self._commander.reset(gripper_open=bool(positions[-1] > half_open))
+            self._resuming = not self._lockstep
             self._width = None
         self._watch.reset()
         self._held = Decision(None, "no gate weights yet")
@@ -226,7 +249,7 @@ class VelocityCommanderNode(ManagedNode):
         try:
             weights = from_named_values(message)
         except MessageError as error:
-            self.get_logger().error(f"gate/weights: {error}", throttle_duration_sec=2.0)
+            self._arbiter.reject_weights(str(error))
             return
         self._arbiter.set_weights(from_stamp(message.header.stamp), weights)
         self._answer()
@@ -236,10 +259,9 @@ class VelocityCommanderNode(ManagedNode):
         self._answer()
 
     def _on_gripper(self, expert: str, message: JointState) -> None:
-        if message.position:
-            stamp = from_stamp(message.header.stamp)
-            self._arbiter.set_gripper(expert, stamp, message.position[0])
-            self._answer()
+        width = message.position[0] if message.position else float("nan")
+        self._arbiter.set_gripper(expert, from_stamp(message.header.stamp), width)
+        self._answer()
 
     def _on_operator_twist(self, message: TwistStamped, info: dict) -> None:
         # publishers have unique ids (GUIDs of DDS): two of them are two operators
@@ -280,6 +302,12 @@ class VelocityCommanderNode(ManagedNode):
 
     def _tick(self) -> None:
         """Real time: command by the newest data."""
+        last, self._ticked = self._ticked, time.monotonic()
+        if last is not None and self._ticked - last > _GAP:
+            # what was measured before the gap is old, and newer messages wait to be taken
+            self._measured_velocity = None
+            self._resuming = True
+            return
         now = self.get_clock().now().nanoseconds
         if not self.is_active:
             decision = Decision(None, "inactive")
@@ -297,13 +325,22 @@ class VelocityCommanderNode(ManagedNode):
     def _command(
         self, decision: Decision, positions: np.ndarray, stamp: int | None
     ) -> list[tuple[Publisher, Float64MultiArray]]:
+        begin = time.perf_counter()
+        if self._resuming and self._measured_velocity is not None:
+            self._commander.resume(self._measured_velocity[None])
+        self._resuming = False
         if decision.action is None:
             velocity = self._commander.stop()[0]
             if self._width is None:
-                self._width = float(positions[-1])
+                arm = self._arm
+                self._width = float(
+                    np.clip(positions[-1], arm.min_gripper_width, arm.max_gripper_width)
+                )
         else:
-            velocities, width = self._commander.step(positions[None, :-1], decision.action[None])
+            action = decision.action * self._scale
+            velocities, width = self._commander.step(positions[None, :-1], action[None])
             velocity, self._width = velocities[0], float(width[0])
+        self._compute_times.append(1e3 * (time.perf_counter() - begin))
         commands = []
         gripper = to_command(stamp, [self._arm.gripper_position(self._width)])
         if self._output is not None:
@@ -380,6 +417,7 @@ class VelocityCommanderNode(ManagedNode):
             "slowed_by": self._commander.slowed_by,
             "without": ", ".join(decision.without),
             **{f"age {name}": f"{age:.3f}" for name, age in ages.items() if age is not None},
+            **self._timing(),
         }
         status = DiagnosticStatus(
             level=level,
@@ -392,6 +430,22 @@ class VelocityCommanderNode(ManagedNode):
         message.header.stamp = to_stamp(now)
         self._diagnostics.publish(message)
         self._reported = self._message
+
+    def _timing(self) -> dict[str, str]:
+        """How long the last commands took to compute."""
+        if not self._compute_times:
+            return {}
+        p50, p99, longest = np.percentile(self._compute_times, [50, 99, 100])
+        times = {"p50": p50, "p99": p99, "max": longest}
+        return {f"compute {name} [ms]": f"{value:.3f}" for name, value in times.items()}
+
+    def come_to_rest(self) -> None:
+        """Ramp to zero before the node ends: some drivers repeat the last command for ever."""
+        if self._tick_timer is None or self._state is None:
+            return
+        for _ in range(round(STOP_TIME / CONTROL_PERIOD)):
+            self._command(Decision(None, "the node ends"), self._state[1], None)
+            time.sleep(CONTROL_PERIOD)
 
     def _on_emergency_stop_topic(self, message: Bool) -> None:
         if message.data and not self._arbiter.stopped:

@@ -44,7 +44,7 @@ PATIENT = {
 class Sender:
     """An arm at rest in its home posture, a gate, three experts and operators."""
 
-    def __init__(self, client: GraphClient) -> None:
+    def __init__(self, client: GraphClient, group: ProcessGroup) -> None:
         self.client = client
         node = client.node
         self.q = ARM.home.copy()
@@ -54,6 +54,8 @@ class Sender:
         self.operators: list[Any] = []
         self.offset = 0
         self.reversed = False
+        self.spoilt = ""
+        self.end: Callable[[], None] = group.stop
         self.commands: list[np.ndarray] = []
         self.statuses: list[Any] = []
         self._states = node.create_publisher(JointState, "joint_states", SENSOR)
@@ -91,12 +93,16 @@ class Sender:
         for operator in self.operators:
             operator.publish(to_twist(stamp, ARM.base_frame, np.array([0.0, 0.0, 0.1])))
         if "gate" not in self.silent:
-            self._gate.publish(to_named_values(stamp, self.weights))
+            weights = to_named_values(stamp, self.weights)
+            if self.spoilt == "gate":
+                weights.name = weights.name[:2]
+            self._gate.publish(weights)
         for k, (name, (twists, grippers)) in enumerate(self._experts.items()):
             if name not in self.silent:
                 velocity = np.array([0.0, 0.1 + 0.02 * k, 0.0])
                 twists.publish(to_twist(stamp, ARM.base_frame, velocity))
-                grippers.publish(to_named_values(stamp, {"gripper": 0.08}))
+                width = {} if self.spoilt == "gripper" else {"gripper": 0.08}
+                grippers.publish(to_named_values(stamp, width))
 
     def operator(self) -> Any:
         """A publisher of an operator's twists, silent until it is in `operators`."""
@@ -139,7 +145,7 @@ def commander(domain: int, environment: dict[str, str], **parameters: object) ->
     with ExitStack() as stack:
         group = ProcessGroup({"commander": command}, environment, output, catch_signals=False)
         stack.enter_context(group)
-        yield Sender(stack.enter_context(client_of(domain, output)))
+        yield Sender(stack.enter_context(client_of(domain, output)), group)
 
 
 @pytest.fixture
@@ -318,3 +324,35 @@ def test_lockstep_needs_joint_velocities_sent(run_node: Run) -> None:
         "velocity_commander", "--ros-args", "-p", "lockstep:=true", "-p", "dry_run:=true"
     )
     check(result, "velocity_commander", "lockstep", "dry_run")
+
+
+def test_comes_to_rest_before_it_ends(domain: int, environment: dict[str, str]) -> None:
+    with commander(domain, environment) as sender:
+        sender.moving()
+        sender.end()
+        sender.at_rest()
+        assert "standing still: the node ends" in sender.client.output.getvalue()
+
+
+def test_speed_is_scaled(domain: int, environment: dict[str, str]) -> None:
+    with commander(domain, environment, speed_scale=0.25) as sender:
+        sender.moving()
+        first = len(sender.commands)
+        sender.client.until(lambda: len(sender.commands) > first + 30, "commands")
+        kinematics = Kinematics(ARM.kinematics, ARM.joint_names, ARM.tip_site)
+        speed = tip_twist(kinematics, ARM.home, sender.commands[-1])[1]
+        wanted = 0.6 * 0.10 + 0.35 * 0.12 + 0.05 * 0.14
+        assert speed == pytest.approx(0.25 * wanted, rel=0.05)
+
+
+def test_messages_of_gate_and_experts_that_cannot_be_used(sender: Sender) -> None:
+    sender.moving()
+    for fault, words in (
+        ("gate", "gate weights: 2 names but 3 positions"),
+        ("gripper", "action of expert 'a' is not finite"),
+    ):
+        sender.spoilt = fault
+        sender.message(words)
+        sender.at_rest()
+        sender.spoilt = ""
+        sender.status(lambda s: s.message == "moving", f"recovery from {words!r}")
