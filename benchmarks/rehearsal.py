@@ -194,6 +194,9 @@ def endurance(arguments: argparse.Namespace) -> int:
         )
         with rig:
             result = _endure(rig, 60.0 * arguments.minutes, plain)
+    for line in rig.output.getvalue().splitlines():
+        if "limit broken" in line:
+            print(line)
     for key, value in asdict(result).items():
         print(f"{key}: {value}")
     problems = result.problems

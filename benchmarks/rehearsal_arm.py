@@ -85,6 +85,7 @@ class RehearsalArmNode(Node):
         self._joints = (*self._arm.joint_names, self._arm.gripper_joint)
         self._episode = self._ticks = 0
         self._latest = 0.0
+        self._told_violations: set[str] = set()
         self._make_interfaces()
         self._photographer = (
             Photographer(self._arm, self._publish_images) if parameters["cameras"] else None
@@ -173,6 +174,7 @@ class RehearsalArmNode(Node):
     def _tick(self, now: float) -> None:
         self._hardware.advance(now)
         self._ticks += 1
+        self._tell_violations()
         stamp = self.get_clock().now().nanoseconds
         if not self._hardware.loses():
             positions, velocities = self._hardware.measure()
@@ -190,6 +192,15 @@ class RehearsalArmNode(Node):
                 self._publish_objects(stamp)
         if self._ticks % _REPORT == 0:
             self._publish_limits()
+
+    def _tell_violations(self) -> None:
+        for limit in set(self._hardware.judge.violations) - self._told_violations:
+            tip, q = self._sim.end_effector[0], self._sim.joint_positions[0]
+            self.get_logger().error(
+                f"limit broken: {limit}; tip {np.round(tip, 4).tolist()}, "
+                f"joints {np.round(q, 4).tolist()}"
+            )
+        self._told_violations = set(self._hardware.judge.violations)
 
     # -- episodes ----------------------------------------------------------------------------
 

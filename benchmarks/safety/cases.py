@@ -26,7 +26,7 @@ from safety.trial import (
     commander_parameter,
 )
 
-JOINTS, GATES, EXPERT, OPERATOR = "joint.?states?", "gate", f"expert.*{HEAVY}", "operator"
+JOINTS, GATES, EXPERT, OPERATOR = "joint", "gate", f"expert.*{HEAVY}", "operator"
 STOPPED = "emergency stop"
 
 # -- when a fault could be known -----------------------------------------------------------------
@@ -44,7 +44,7 @@ def max_age(trial: Trial) -> float:
 
 def joints_age(trial: Trial) -> float:
     """Of joint states [s]."""
-    return commander_parameter(trial.rig, "joint_states_deadline", "max_age")
+    return commander_parameter(trial.rig, "joint_state_deadline")
 
 
 def joints_too_old(trial: Trial) -> int:
@@ -66,6 +66,21 @@ def action_too_old(trial: Trial) -> int:
 def light_action_too_old(trial: Trial) -> int:
     """When the last action of the light expert did."""
     return trial.outlived("light", max_age(trial))
+
+
+def operator_too_old(trial: Trial) -> int:
+    """When the operator's last wish did."""
+    return trial.outlived("operator", commander_parameter(trial.rig, "operator_deadline"))
+
+
+def said_by(frame: str) -> Detectable:
+    """When an operator first sent a message of this frame."""
+
+    def first(trial: Trial) -> int:
+        heard = trial.rig.heard["operator"]
+        return min(h.sent for h in heard if h.frame == frame and h.sent >= trial.injected)
+
+    return first
 
 
 def altered(route: str, mode: str) -> Detectable:
@@ -115,6 +130,12 @@ def renormalised(rig: Rig) -> str:
 def operate(rig: Rig) -> None:
     """Let an operator move the arm."""
     rig.set("operator_1", holding=True)
+
+
+def operate_alone(rig: Rig) -> None:
+    """Let an operator move the arm, and nobody else."""
+    rig.trigger(f"{COMMANDER}/set_mode/teleop")
+    operate(rig)
 
 
 def press_topic(value: bool) -> Act:
@@ -189,7 +210,7 @@ def _processes() -> list[Case]:
                 f"{what} an expert of weight {WEIGHTS[LIGHT]}",
                 act(LIGHT),
                 light_action_too_old,
-                f"expert.*{LIGHT}",
+                LIGHT,
                 renormalised,
             ),
             case(
@@ -225,7 +246,17 @@ def _processes() -> list[Case]:
                 rig="cameras",
             ),
         ]
-    return cases
+    return [
+        *cases,
+        case(
+            "end_commander",
+            "SIGTERM the velocity commander, as Ctrl-C of all",
+            (lambda rig: rig.processes.end(COMMANDER), lambda rig: rig.restart(COMMANDER)),
+            at_once,
+            by_arm=True,
+            after_end=in_policy_mode,
+        ),
+    ]
 
 
 def in_policy_mode(rig: Rig) -> None:
@@ -387,41 +418,47 @@ def _operators() -> list[Case]:
             "an operator takes over from the policies, and lets go",
             parameter("operator_1", "holding", True, False),
             at_once,
-            "",
+            "moving by the operator",
             GOES_ON,
         ),
         case(
             "two_operators",
             "a second operator holds his button, too",
             parameter("operator_2", "holding", True, False),
-            at_once,
+            said_by("operator_2"),
             "operators",
             prepare=operate,
         ),
-        case(
-            "kill_operator",
-            "kill -9 the operator's console",
-            killed("operator_1"),
-            at_once,
-            "",
-            EITHER,
-            prepare=operate,
+        *(
+            case(
+                f"{word}_operator",
+                f"{what} the operator's console; the policies go on",
+                act("operator_1"),
+                at_once,
+                "moving$",
+                EITHER,
+                prepare=operate,
+            )
+            for word, what, act in (("kill", "kill -9", killed), ("freeze", "SIGSTOP", frozen))
         ),
-        case(
-            "freeze_operator",
-            "SIGSTOP the operator's console",
-            frozen("operator_1"),
-            at_once,
-            "",
-            EITHER,
-            prepare=operate,
+        *(
+            case(
+                f"{word}_operator_alone",
+                f"{what} the operator's console in mode teleop",
+                act("operator_1"),
+                operator_too_old,
+                OPERATOR,
+                prepare=operate_alone,
+                after_end=operate,
+            )
+            for word, what, act in (("kill", "kill -9", killed), ("freeze", "SIGSTOP", frozen))
         ),
         *(
             case(
                 f"{kind}_operator",
                 f"teleop/twist and teleop/gripper: {_BAD[kind]}",
                 parameter("operator_1", "garbage", kind, ""),
-                at_once,
+                said_by(f"operator_1 {kind}"),
                 reason,
                 expected,
                 prepare=operate,

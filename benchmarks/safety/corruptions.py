@@ -52,9 +52,9 @@ def first(message: Any, value: float) -> Any:
 
 
 def empty(message: Any) -> Any:
-    """Nothing in it but the stamp."""
+    """Nothing in it but the header."""
     bare = type(message)()
-    bare.header.stamp = message.header.stamp
+    bare.header = message.header
     return bare
 
 

@@ -130,7 +130,7 @@ class Hardware:
 
     def command_velocities(self, now: float, values: np.ndarray) -> None:
         """Take joint velocities [rad/s], shape (n,), sent at `now`; bad ones are not obeyed."""
-        if self.judge.velocities(now, values):
+        if self.judge.velocities(now, values, self.imperfections.timeout):
             self._velocity_wire.send(now, np.array(values), self.imperfections)
 
     def command_gripper(self, now: float, values: np.ndarray) -> None:
@@ -159,7 +159,6 @@ class Hardware:
         if (packet := self._gripper_wire.receive(self._time)) is not None:
             self._width = float(np.clip(packet[1][0], 0.0, self.arm.max_gripper_width))
         if self.braking:
-            self.judge.new_motion()
             change = self.arm.joint_acceleration * self.period
             self._velocity = self._velocity - np.clip(self._velocity, -change, change)
         else:

@@ -75,7 +75,7 @@ class Judge:
         self._last_time = float(self._sim.time[0])
 
     def new_motion(self) -> None:
-        """The arm has come to rest by itself: the next command is not compared with the last."""
+        """The arm is at rest: the next command is not compared with the last."""
         self._last: tuple[float, np.ndarray] | None = None
         self._last_change: np.ndarray | None = None
 
@@ -87,8 +87,12 @@ class Judge:
         if broken:
             self.violations[limit] += 1
 
-    def velocities(self, now: float, values: np.ndarray) -> bool:
-        """Judge a command [rad/s] sent at `now` [s]; returns whether it can be obeyed."""
+    def velocities(self, now: float, values: np.ndarray, timeout: float = 0.1) -> bool:
+        """Judge a command [rad/s] sent at `now` [s]; returns whether it can be obeyed.
+
+        One that follows the last only after `timeout` [s] finds an arm that has braked: it must
+        begin from rest.
+        """
         arm, extremes = self._arm, self.extremes
         if values.shape != arm.joint_velocity.shape or not np.isfinite(values).all():
             self.violations["malformed command"] += 1
@@ -97,6 +101,8 @@ class Judge:
         share = float(np.max(np.abs(values) / arm.joint_velocity))
         extremes.command_velocity = max(extremes.command_velocity, share)
         self._count("commanded velocity", share > 1 + ROUNDING)
+        if self._last is not None and now - self._last[0] > timeout:
+            self.new_motion()
         self._judge_change(now, values)
         self._last = now, np.array(values)
         return True

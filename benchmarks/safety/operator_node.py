@@ -22,7 +22,10 @@ PERIOD = 0.02
 
 
 class OperatorNode(Node):
-    """Publishes `teleop/twist` and `teleop/gripper` while parameter `holding` is true."""
+    """Publishes `teleop/twist` and `teleop/gripper` while parameter `holding` is true.
+
+    The twist's frame names him, and the garbage that he sends: only those who watch read it.
+    """
 
     def __init__(self, name: str = "operator", **options: object) -> None:
         super().__init__(name, **options)
@@ -33,26 +36,20 @@ class OperatorNode(Node):
         declare("turn_rate", 2.0, "Of the tip's direction [rad/s].", 0.0, 20.0)
         declare("garbage", "", "One of CORRUPTIONS, of all that he sends; empty: none.")
         declare("opening", 0.08, "Of the gripper [m].", -10.0, 10.0)
-        self._twists = self._grippers = None
+        self._twists = self.create_publisher(TwistStamped, "teleop/twist", COMMAND)
+        self._grippers = self.create_publisher(JointState, "teleop/gripper", COMMAND)
         self._phase = 0.0
         self.create_timer(PERIOD, self._tick, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def _tick(self) -> None:
         parameters = self.parameters
         if not parameters["holding"]:
-            # one who does not hold it must not count as an operator
-            for publisher in (self._twists, self._grippers):
-                if publisher is not None:
-                    self.destroy_publisher(publisher)
-            self._twists = self._grippers = None
             return
-        if self._twists is None:
-            self._twists = self.create_publisher(TwistStamped, "teleop/twist", COMMAND)
-            self._grippers = self.create_publisher(JointState, "teleop/gripper", COMMAND)
         self._phase += parameters["turn_rate"] * PERIOD
         direction = np.array([math.cos(self._phase), math.sin(self._phase), 0.0])
         stamp = self.get_clock().now().nanoseconds
-        twist = to_twist(stamp, self.get_name(), parameters["speed"] * direction)
+        frame = f"{self.get_name()} {parameters['garbage']}".strip()
+        twist = to_twist(stamp, frame, parameters["speed"] * direction)
         gripper = to_named_values(stamp, {"gripper": parameters["opening"]})
         if parameters["garbage"]:
             twist, gripper = (corrupted(m, parameters["garbage"]) for m in (twist, gripper))

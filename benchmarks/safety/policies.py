@@ -14,7 +14,7 @@ from moe_robot_control.policies.spaces import (
     expert_observation_size,
 )
 
-WEIGHTS = {"unbox": 0.1, "pull_drawer": 0.3, "push_button": 0.6}
+WEIGHTS = {"unbox": 0.08, "pull_drawer": 0.3, "push_button": 0.62}
 """What the gate always says; the other experts sleep."""
 HEAVY, LIGHT, ASLEEP = "push_button", "unbox", "rotate_door"
 CENTRE = np.array([0.45, 0.0, 0.42])

@@ -8,7 +8,6 @@ an operator too, or nobody.
 from __future__ import annotations
 
 import sys
-from collections import Counter
 
 import numpy as np
 from geometry_msgs.msg import TwistStamped
@@ -43,8 +42,10 @@ class RandomOperationNode(Node):
             {s: self.create_publisher(k, f"experts/{s}/{what}", SENSOR) for s in SKILLS}
             for k, what in ((TwistStamped, "twist"), (JointState, "gripper"))
         )
-        self._operator_out: tuple | None = None
-        self.drawn: Counter[str] = Counter()
+        self._operator_out = (
+            self.create_publisher(TwistStamped, "teleop/twist", COMMAND),
+            self.create_publisher(JointState, "teleop/gripper", COMMAND),
+        )
         self._draw()
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(DECISION_PERIOD, self._tick, clock=steady)
@@ -76,15 +77,7 @@ class RandomOperationNode(Node):
 
     def _operate(self, stamp: int) -> None:
         if self._regime != "operator":
-            for publisher in self._operator_out or ():
-                self.destroy_publisher(publisher)
-            self._operator_out = None
             return
-        if self._operator_out is None:
-            self._operator_out = (
-                self.create_publisher(TwistStamped, "teleop/twist", COMMAND),
-                self.create_publisher(JointState, "teleop/gripper", COMMAND),
-            )
         twists, grippers = self._operator_out
         self._publish(twists, to_twist(stamp, "", self._velocities[0]))
         self._publish(grippers, to_named_values(stamp, {"gripper": float(self._openings[0])}))

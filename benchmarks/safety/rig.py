@@ -29,6 +29,7 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray, String
 from std_srvs.srv import Trigger
 
+from moe_robot_control.control.arbitration import MODES
 from moe_robot_control.control.arm_config import ArmConfig
 from moe_robot_control.graph import GraphOptions, NodeSpec, build_graph
 from moe_robot_control.nodes.contexts import context_of
@@ -73,10 +74,11 @@ class Command:
 
 @dataclass(frozen=True)
 class Heard:
-    """A message: when it was sent, and the stamp that it carries [ns]."""
+    """A message: when it was sent, the stamp that it carries [ns], and its frame."""
 
     sent: int
     stamp: int
+    frame: str = ""
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,11 @@ class Processes(ProcessGroup):
         os.killpg(self.pid(name), signal.SIGKILL)
         self._processes[name].wait()
 
+    def end(self, name: str) -> None:
+        """Ask it to end."""
+        self.killed.add(name)
+        os.killpg(self.pid(name), signal.SIGTERM)
+
     def died(self) -> str | None:
         """Name of one that has ended though nobody killed it, if any."""
         for name, process in self._processes.items():
@@ -132,7 +139,8 @@ class Processes(ProcessGroup):
 
     def restart(self, name: str) -> None:
         """Start it, if it has ended."""
-        if self._processes[name].poll() is not None:
+        if name in self.killed:
+            self._processes[name].wait()
             self._start(name, self._commands[name])
             self.killed.discard(name)
 
@@ -151,8 +159,8 @@ class Rig:
     Attributes:
         processes: of all nodes, by their names.
         commands: all commands to the arm since `forget`.
-        heard: the messages on each topic of `ROUTES` since then, and `light`: twists of the expert
-            of least weight.
+        heard: the messages on each topic of `ROUTES`, `light` (twists of the expert of least
+            weight) and `operator` (twists of operators).
         diagnoses: since then.
         managed: names of the lifecycle nodes.
         limits, status: what the arm said last of itself, and of its episode.
@@ -229,7 +237,7 @@ class Rig:
         environment.setdefault("MUJOCO_GL", "egl")
         self.processes = Processes(commands, environment, self.output, catch_signals=False)
         self.managed = [spec.name for spec in nodes]
-        self.heard: dict[str, list[Heard]] = {route: [] for route in (*ROUTES, "light")}
+        self.heard: dict[str, list[Heard]] = {route: [] for route in (*ROUTES, "light", "operator")}
         self.forget()
         self.limits: dict[str, Any] = {}
         self.status: dict[str, Any] = {}
@@ -269,6 +277,9 @@ class Rig:
             self._subscribe()
             for name in self.managed:
                 self.call(GetState, f"{name}/get_state")
+            # a service that is found only when it is needed would be late
+            for name in ("emergency_stop", "release", *(f"set_mode/{mode}" for mode in MODES)):
+                self._find(Trigger, f"{COMMANDER}/{name}")
         except BaseException:
             self._stack.close()
             raise
@@ -288,6 +299,7 @@ class Rig:
             subscribe(kind, topic, partial(self._on_input, route), _DEEP)
         light = f"experts/{LIGHT}/twist"
         subscribe(TwistStamped, light, partial(self._on_input, "light"), _DEEP)
+        subscribe(TwistStamped, "teleop/twist", partial(self._on_input, "operator"), _DEEP)
         subscribe(DiagnosticArray, "diagnostics", self._on_diagnostics, _DEEP_RELIABLE)
         subscribe(String, f"{ARM}/limits", self._on_limits, LATCHED)
         subscribe(String, f"{ARM}/status", self._on_status, LATCHED)
@@ -305,7 +317,8 @@ class Rig:
         self.measured.append(Command(info["source_timestamp"], speed))
 
     def _on_input(self, route: str, message: Any, info: dict[str, int]) -> None:
-        heard = Heard(info["source_timestamp"], from_stamp(message.header.stamp))
+        header = message.header
+        heard = Heard(info["source_timestamp"], from_stamp(header.stamp), header.frame_id)
         self.heard[route].append(heard)
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
@@ -416,12 +429,18 @@ class Rig:
 
     def call(self, kind: Any, name: str, request: Any = None) -> Any:
         """Call a service."""
-        if name not in self._clients:
-            self._clients[name] = self.node.create_client(kind, name)
         deadline = time.monotonic() + PATIENCE
         return call_repeatedly(
-            self._clients[name], request or kind.Request(), lambda what: self._spin(deadline, what)
+            self._find(kind, name),
+            request or kind.Request(),
+            lambda what: self._spin(deadline, what),
         )
+
+    def _find(self, kind: Any, name: str) -> Client:
+        if name not in self._clients:
+            client = self._clients[name] = self.node.create_client(kind, name)
+            self.until(client.service_is_ready, f"service {name}")
+        return self._clients[name]
 
     def trigger(self, name: str) -> Any:
         """Call a service without arguments."""

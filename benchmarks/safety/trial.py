@@ -164,7 +164,7 @@ def _try(case: Case, rig: Rig, result: Result, limit: float) -> None:
         _await_rest(case, trial, result, limit)
     else:
         _go_on(trial, result)
-    if result.expected == STOPS and case.reason:
+    if case.reason:
         _ask_why(case, trial, result)
     ended = time.time_ns()
     case.end(rig)
@@ -226,10 +226,9 @@ def first_rest(measured: list[Command], since: int, count: int = 10) -> int | No
     return first_run(slow, since, False, count)
 
 
-def commander_parameter(rig: Rig, *names: str) -> float:
-    """Value of the first of these parameters that the commander has."""
-    for name in names:
-        values = rig.get(COMMANDER, name)  # empty for a parameter that is not there
-        if values and values[0] is not None:
-            return float(values[0])
-    raise RigError(f"the commander has no parameter {names[0]!r}")
+def commander_parameter(rig: Rig, name: str) -> float:
+    """Value of a number among the commander's parameters."""
+    values = rig.get(COMMANDER, name)
+    if not values:
+        raise RigError(f"the commander has no parameter {name!r}")
+    return float(values[0])
