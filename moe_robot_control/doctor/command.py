@@ -15,7 +15,7 @@ from moe_robot_control.doctor.report import print_report
 from moe_robot_control.errors import MoeRobotControlError
 from moe_robot_control.share import share_path
 
-TIMEOUT = 5.0
+TIMEOUT = 10.0
 """How long the live checks wait for what does not come [s]."""
 
 

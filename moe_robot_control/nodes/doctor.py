@@ -34,8 +34,9 @@ from moe_robot_control.nodes.qos import EVENTS, SENSOR
 from moe_robot_control.nodes.ros_messages import from_stamp
 from moe_robot_control.perception.camera import CameraIntrinsics
 
-SETTLE = 2.0
-"""Before this [s], somebody who disturbs may not have been discovered."""
+SETTLE = 4.0
+"""Before this [s], somebody who disturbs may not have been discovered: Fast DDS announces itself
+every 3 s to those who missed the beginning."""
 COMMANDER = "velocity_commander"
 _COMMANDS = {
     "joint_velocity": "std_msgs/msg/Float64MultiArray",
@@ -49,7 +50,7 @@ _JOINT_STATES = QoSProfile(depth=100, reliability=ReliabilityPolicy.BEST_EFFORT)
 
 
 def examine(
-    arm: ArmConfig, namespace: str = "", timeout: float = 5.0, domain: int | None = None
+    arm: ArmConfig, namespace: str = "", timeout: float = 10.0, domain: int | None = None
 ) -> list[Finding]:
     """Listen until everything expected was heard, or for `timeout` [s], and judge it.
 

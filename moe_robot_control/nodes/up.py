@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Mapping
 
@@ -36,8 +37,11 @@ def run(arguments: argparse.Namespace) -> int:
         return 2
     if options.dry_run:
         print("up: dry run: nothing is published to the arm", file=sys.stderr)
-    environment = graph_environment(local=options.kind == "sim")
-    with ProcessGroup(commands, environment) as group:
+    simulated = options.kind == "sim"
+    environment = graph_environment(local=simulated)
+    # a commander that is killed leaves a real arm's controllers with its last command
+    death_signal = signal.SIGKILL if simulated else signal.SIGTERM
+    with ProcessGroup(commands, environment, death_signal=death_signal) as group:
         ended = group.wait()
     if ended is None:
         return 0

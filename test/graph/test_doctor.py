@@ -60,7 +60,7 @@ def test_a_sick_robot(domain: int) -> None:
         driver.node.create_publisher(Image, "camera/color/image_raw", SENSOR)
         driver.node.create_publisher(Float64MultiArray, PANDA.topics["joint_velocity"], COMMAND)
         driver.node.create_publisher(Bool, PANDA.topics["emergency_stop"], SENSOR)
-        findings = examine(PANDA, timeout=4.0, domain=domain)
+        findings = examine(PANDA, timeout=6.0, domain=domain)
     joints = faults(findings, "/joint_states")
     assert "'panda_joint1' is missing; there is 'fr3_joint1'" in joints
     assert "write 'fr3_joint7' into 'joints.names'" in joints
