@@ -23,7 +23,11 @@ from rich.table import Table
 
 from moe_robot_control.control.arm_config import ArmConfig
 from moe_robot_control.control.commander import Commander
-from moe_robot_control.control.differential_ik import POSTURE_GAIN, joint_velocities
+from moe_robot_control.control.differential_ik import (
+    ORIENTATION_GAIN,
+    POSTURE_GAIN,
+    joint_velocities,
+)
 from moe_robot_control.control.kinematics import read_model
 from moe_robot_control.policies.spaces import CONTROL_PERIOD, MAX_SPEED
 
@@ -79,9 +83,11 @@ class Mink:
         full[self._addresses] = q
         self._configuration.update(full)
         pose = self._configuration.get_transform_frame_to_world(self._arm.tip_site, "site")
-        held = mink.SO3(self._arm.orientation)
         target = pose.translation() + CONTROL_PERIOD * velocity
-        self._tip.set_target(mink.SE3.from_rotation_and_translation(held, target))
+        # as much of the rotation's error is corrected in a tick as the commander corrects
+        error = mink.SO3(self._arm.orientation) @ pose.rotation().inverse()
+        turn = mink.SO3.exp(ORIENTATION_GAIN * CONTROL_PERIOD * error.log()) @ pose.rotation()
+        self._tip.set_target(mink.SE3.from_rotation_and_translation(turn, target))
         solution = mink.solve_ik(
             self._configuration,
             [self._tip, self._posture],

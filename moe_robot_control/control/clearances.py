@@ -31,6 +31,7 @@ class Clearances:
         moving = np.flatnonzero(shape.cover.links > 0)
         table = config.collision is not None and config.collision.table is not None
         self._hull = shape.hull if table else None
+        self._num_hull = len(shape.hull.links) if table else 0
         self._cover = shape.cover
         self._moving = moving if self._boxes else moving[:0]
         self._first, self._second = self._pairs(shape.cover, shape.excluded)
@@ -74,37 +75,33 @@ class Clearances:
         Returns:
             Shape (k, joints).
         """
-        origins, axes = frames.origins[0, 1:], frames.axes[0]
-        count = len(axes)
+        count = len(frames.axes[0])
         rows = np.zeros((len(columns), count))
-        walls = 2 * count
-        table = walls + 6
-        boxes = table + (0 if self._hull is None else len(self._hull.links))
-        pairs = boxes + len(self._boxes) * len(self._moving)
-        centres = self._cover.place(frames)[0]
-        links = self._cover.links
-        for row, column in zip(rows, columns, strict=True):
-            if column < walls:
-                row[column % count] = 1.0 if column < count else -1.0
-            elif column < table:
-                axis = np.zeros(3)
-                axis[(column - walls) % 3] = 1.0 if column < walls + 3 else -1.0
-                row += _along(axis, frames.tip[0], count, origins, axes)
-            elif column < boxes:
-                point = self._hull.place(frames)[0, column - table]
-                link = self._hull.links[column - table]
-                row += _along(np.array([0.0, 0.0, 1.0]), point, link, origins, axes)
-            elif column < pairs:
-                box, index = divmod(column - boxes, len(self._moving))
-                sphere = self._moving[index]
-                normal = _outward(centres[sphere], self._boxes[box])
-                row += _along(normal, centres[sphere], links[sphere], origins, axes)
-            else:
-                first, second = self._first[column - pairs], self._second[column - pairs]
-                normal = centres[first] - centres[second]
-                normal /= max(float(np.linalg.norm(normal)), 1e-9)
-                row += _along(normal, centres[first], links[first], origins, axes)
-                row -= _along(normal, centres[second], links[second], origins, axes)
+        links, centres = self._cover.links, self._cover.place(frames)[0]
+        ends = np.cumsum([2 * count, 6, self._num_hull, len(self._boxes) * len(self._moving)])
+        kinds = np.searchsorted(ends, columns, side="right")
+        for row, column in zip(np.flatnonzero(kinds == 0), columns[kinds == 0], strict=True):
+            rows[row, column % count] = 1.0 if column < count else -1.0
+        walls = columns[kinds == 1] - ends[0]
+        normals = np.where(walls < 3, 1.0, -1.0)[:, None] * np.eye(3)[walls % 3]
+        tip = np.broadcast_to(frames.tip, (len(walls), 3))
+        rows[kinds == 1] = _along(normals, tip, np.full(len(walls), count), frames)
+        if (kinds == 2).any():
+            low = columns[kinds == 2] - ends[1]
+            up = np.broadcast_to([0.0, 0.0, 1.0], (len(low), 3))
+            points = self._hull.place(frames)[0, low]
+            rows[kinds == 2] = _along(up, points, self._hull.links[low], frames)
+        for row in np.flatnonzero(kinds == 3):
+            box, index = divmod(int(columns[row] - ends[2]), len(self._moving))
+            sphere = self._moving[[index]]
+            normal = _outward(centres[sphere[0]], self._boxes[box])[None]
+            rows[row] = _along(normal, centres[sphere], links[sphere], frames)[0]
+        pairs = columns[kinds == 4] - ends[3]
+        first, second = self._first[pairs], self._second[pairs]
+        normals = centres[first] - centres[second]
+        normals /= np.maximum(np.linalg.norm(normals, axis=-1, keepdims=True), 1e-9)
+        rows[kinds == 4] = _along(normals, centres[first], links[first], frames)
+        rows[kinds == 4] -= _along(normals, centres[second], links[second], frames)
         return rows
 
     def _pairs(
@@ -161,12 +158,17 @@ class Clearances:
 
 
 def _along(
-    direction: np.ndarray, point: np.ndarray, link: int, origins: np.ndarray, axes: np.ndarray
+    directions: np.ndarray, points: np.ndarray, links: np.ndarray, frames: Frames
 ) -> np.ndarray:
-    """Velocity along `direction` of a point of a link for unit speed of every joint. (joints,)."""
-    row = np.zeros(len(origins))
-    row[:link] = cross(axes[:link], point - origins[:link]) @ direction
-    return row
+    """Velocity along directions of points of links for unit speed of every joint.
+
+    Shapes (k, 3), (k, 3), (k,) -> (k, joints).
+    """
+    axes = frames.axes[0]
+    moved = cross(axes[None], points[:, None] - frames.origins[0, 1:])
+    rows = np.einsum("kji,ki->kj", moved, directions)
+    # a joint moves the links behind it alone
+    return np.where(np.arange(len(axes)) < links[:, None], rows, 0.0)
 
 
 def _outward(point: np.ndarray, box: Box) -> np.ndarray:

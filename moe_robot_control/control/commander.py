@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from moe_robot_control.control.arm_config import ArmConfig
-from moe_robot_control.control.differential_ik import joint_velocities
+from moe_robot_control.control.differential_ik import resolve_rates
 from moe_robot_control.control.guard import Guard
 from moe_robot_control.control.kinematics import Kinematics
 from moe_robot_control.control.ramp import Motion, Ramp
@@ -138,13 +138,13 @@ class Commander:
 
     def _solve(self, q: np.ndarray, linear: np.ndarray) -> np.ndarray:
         config = self.config
-        position, _ = self.kinematics.forward(q)
+        position, rotation, jacobian = self.kinematics.forward_and_jacobian(q)
         linear = np.clip(
             linear,
             WORKSPACE_GAIN * (config.workspace_lower - position),
             WORKSPACE_GAIN * (config.workspace_upper - position),
         )
-        return joint_velocities(self.kinematics, q, linear, config.rotation, config.home)
+        return resolve_rates(rotation, jacobian, q, linear, config.rotation, config.home)
 
     def _guarded(self, q: np.ndarray, velocity: np.ndarray) -> Motion:
         """The wish, or the largest part of it after which the arm can still come to rest."""

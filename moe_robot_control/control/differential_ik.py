@@ -37,6 +37,18 @@ def joint_velocities(
         [rad/s]. Shape (n, joints).
     """
     _, rotation, jacobian = kinematics.forward_and_jacobian(joint_positions)
+    return resolve_rates(rotation, jacobian, joint_positions, linear, orientation, home)
+
+
+def resolve_rates(
+    rotation: np.ndarray,
+    jacobian: np.ndarray,
+    joint_positions: np.ndarray,
+    linear: np.ndarray,
+    orientation: np.ndarray,
+    home: np.ndarray,
+) -> np.ndarray:
+    """`joint_velocities` where the tip's rotation (n, 3, 3) and Jacobian are known already."""
     # axis of R_target R^T, the rotation error to first order
     error = orientation @ np.swapaxes(rotation, -1, -2)
     angular = 0.5 * np.stack(
