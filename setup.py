@@ -25,6 +25,7 @@ MESSAGES = (
     "sensor-msgs",
     "std-msgs",
     "std-srvs",
+    "trajectory-msgs",
     "visualization-msgs",
 )
 
