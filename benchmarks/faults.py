@@ -56,6 +56,7 @@ def rig_of(name: str, domain: int, policies: Path) -> Iterator[Rig]:
     with ExitStack() as stack:
         if name == "two_arms":
             plain = {"relayed": False, "operators": 0, "experts": tuple(WEIGHTS)}
+            plain["arm"] = {"furniture": False}
             arms = [
                 stack.enter_context(Rig(domain, policies, namespace=side, **plain))
                 for side in ("left", "right")

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import rclpy
@@ -19,6 +19,7 @@ from geometry_msgs.msg import PoseWithCovarianceStamped
 from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
+from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image, JointState
 from std_msgs.msg import Float64MultiArray, String
@@ -123,11 +124,12 @@ class RehearsalArmNode(Node):
         self.add_post_set_parameters_callback(self._on_parameters)
 
     def _imperfections(self) -> Imperfections:
-        names = [field.name for field in fields(Imperfections)]
-        return Imperfections(**{name: self.parameters[name] for name in names})
+        return Imperfections(**{f.name: self.parameters[f.name] for f in fields(Imperfections)})
 
-    def _on_parameters(self, _: object) -> None:
-        self._hardware.imperfections = self._imperfections()
+    def _on_parameters(self, parameters: list[Parameter]) -> None:
+        known = {field.name for field in fields(Imperfections)}
+        changes = {p.name: p.value for p in parameters if p.name in known}
+        self._hardware.imperfections = replace(self._hardware.imperfections, **changes)
 
     def _make_interfaces(self) -> None:
         topics, publisher = self._arm.topics, self.create_publisher

@@ -242,8 +242,7 @@ def test_it_obeys_commands_and_brakes_without(running_arm: GraphClient) -> None:
 
         client.until(moving, "motion")
         client.until(lambda: abs(states[-1].velocity[0]) < 0.02, "rest without commands")
-    limits = client.message(String, "rehearsal_arm/limits", LATCHED)
-    assert json.loads(limits.data)["braking"]
+    client.message(String, "rehearsal_arm/limits", LATCHED, lambda m: json.loads(m.data)["braking"])
     publisher.publish(to_command(None, np.full(7, np.nan)))
 
     def judged(message: String) -> bool:
@@ -254,6 +253,19 @@ def test_it_obeys_commands_and_brakes_without(running_arm: GraphClient) -> None:
     client.message(
         String, "rehearsal_arm/limits", LATCHED, lambda m: not json.loads(m.data)["violations"]
     )
+
+
+def test_losses_can_be_set_while_it_runs(running_arm: GraphClient) -> None:
+    client = running_arm
+    with client.messages(JointState, "joint_states") as states:
+        client.until(lambda: len(states) > 5, "joint states")
+        assert client.set("rehearsal_arm", loss=1.0).successful
+        before = len(states)
+        with client.messages(String, "rehearsal_arm/limits", LATCHED) as reports:
+            client.until(lambda: len(reports) > 3, "reports of an arm that loses all else")
+        assert len(states) <= before + 1
+        assert client.set("rehearsal_arm", loss=0.0).successful
+        client.until(lambda: len(states) > before + 5, "joint states again")
 
 
 def test_an_episode_is_that_of_its_seed(running_arm: GraphClient) -> None:
