@@ -60,9 +60,7 @@ class Clearances:
                 outside = np.linalg.norm(np.maximum(offset, 0.0), axis=-1)
                 inside = np.minimum(offset.max(axis=-1), 0.0)
                 columns.append(outside + inside - self._cover.radii[self._moving])
-            between = centres[:, self._first] - centres[:, self._second]
-            distance = np.sqrt(np.einsum("nki,nki->nk", between, between))
-            columns.append(distance - self._reach)
+            columns.append(np.sqrt(self._squares(centres)) - self._reach)
         return np.concatenate(columns, axis=-1)
 
     def gradients(self, frames: Frames, columns: np.ndarray) -> np.ndarray:
@@ -103,6 +101,15 @@ class Clearances:
         rows[kinds == 4] = _along(normals, centres[first], links[first], frames)
         rows[kinds == 4] -= _along(normals, centres[second], links[second], frames)
         return rows
+
+    def _squares(self, centres: np.ndarray) -> np.ndarray:
+        """Squared distances of the pairs [m^2]: (n, spheres, 3) -> (n, pairs)."""
+        # |a - b|^2 = |a|^2 + |b|^2 - 2 a b: products of all are cheaper than differences of some
+        products = centres @ np.swapaxes(centres, -1, -2)
+        lengths = np.einsum("nkk->nk", products)
+        squares = lengths[:, :, None] + lengths[:, None, :] - 2.0 * products
+        chosen = self._first * centres.shape[1] + self._second
+        return np.maximum(squares.reshape(len(centres), -1)[:, chosen], 0.0)
 
     def _pairs(
         self, cover: Spheres, excluded: frozenset[frozenset[str]]

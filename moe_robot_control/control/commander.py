@@ -22,7 +22,7 @@ GRIPPER_OPEN_ABOVE = 0.05
 
 FARTHEST = 100.0
 """A joint position beyond this is no measurement [rad]."""
-_SHARES = (0.5, 0.25, 0.1)
+_SHARES = (0.5, 0.2)
 """Parts of a wish that are tried where the whole of it is not permitted."""
 
 

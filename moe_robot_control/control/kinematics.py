@@ -119,32 +119,31 @@ class Kinematics:
 
     def frames(self, joint_positions: np.ndarray) -> Frames:
         """Frames of all links, quicker than `forward`: (n, joints) [rad]."""
-        q = joint_positions
-        cos, sin = np.cos(q)[..., None], np.sin(q)[..., None]
         count = self.num_joints
-        frames = np.empty((len(q), count + 1, 3, 4))
-        frames[:, 0] = np.eye(3, 4)
-        for joint, segment in enumerate(self._segments):
-            parent, child = frames[:, joint], frames[:, joint + 1]
-            placed = parent[..., :3] @ segment
-            x, y, c, s = placed[..., 0], placed[..., 1], cos[:, joint], sin[:, joint]
-            child[..., 0] = c * x + s * y
-            child[..., 1] = c * y - s * x
-            child[..., 2] = placed[..., 2]
-            child[..., 3] = placed[..., 3] + parent[..., 3]
-        rotations, origins = frames[..., :3], frames[..., 3]
+        turns = np.zeros((len(joint_positions), count, 4, 4))
+        turns[..., 2, 2] = turns[..., 3, 3] = 1.0
+        turns[..., 0, 0] = turns[..., 1, 1] = np.cos(joint_positions)
+        turns[..., 1, 0] = np.sin(joint_positions)
+        turns[..., 0, 1] = -turns[..., 1, 0]
+        steps = self._segments @ turns
+        frames = np.empty((len(joint_positions), count + 1, 4, 4))
+        frames[:, 0] = np.eye(4)
+        for joint in range(count):
+            np.matmul(frames[:, joint], steps[:, joint], out=frames[:, joint + 1])
+        rotations, origins = frames[..., :3, :3], frames[..., :3, 3]
         return Frames(origins, rotations, origins[:, -1] + rotations[:, -1] @ self._tip)
 
-    def _join_segments(self) -> tuple[list[np.ndarray], np.ndarray]:
-        """Rotation and offset, as (3, 4), from each joint to the next, and the tip's offset."""
-        segments, segment = [], np.eye(3, 4)
+    def _join_segments(self) -> tuple[np.ndarray, np.ndarray]:
+        """Transforms from each joint to the next, (joints, 4, 4), and the tip's offset, (3,)."""
+        segments, segment = [], np.eye(4)
         for offset, turn, joint in self._chain:
-            offset = segment[:, 3] + segment[:, :3] @ offset
-            segment = np.column_stack([segment[:, :3] @ turn, offset])
+            step = np.eye(4)
+            step[:3, :3], step[:3, 3] = turn, offset
+            segment = segment @ step
             if joint is not None:
                 segments.append(segment)
-                segment = np.eye(3, 4)
-        return segments, segment[:, 3]
+                segment = np.eye(4)
+        return np.array(segments), segment[:3, 3]
 
     def _walk(
         self, joint_positions: np.ndarray
