@@ -13,6 +13,7 @@ NODES = (
     "expert_policy",
     "velocity_commander",
     "learner",
+    "joint_state_merger",
     "composed",
 )
 MESSAGES = (

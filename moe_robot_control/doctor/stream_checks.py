@@ -33,6 +33,7 @@ FUTURE = 0.01
 ENCODINGS = ("rgb8", "bgr8")
 SLACK = 0.02
 """Measured positions may be this far beyond a limit [rad] by noise and calibration."""
+_MERGE = "put arm and gripper into one message: joint_state_merger, see docs/deploy.md"
 _CLOCKS = "synchronise the machines' clocks (chrony); in a simulation, see /clock"
 
 
@@ -50,7 +51,7 @@ def check_robot(robot: Robot, arm: ArmConfig) -> list[Finding]:
 def check_joint_states(stream: JointStream, arm: ArmConfig) -> list[Finding]:
     """Arrival, names, values, rate and stamps of the joint states."""
     subject = stream.topic
-    findings = _check_publishers(stream, "joint_state_publisher merges them by 'source_list'")
+    findings = _check_publishers(stream, _MERGE)
     if not stream.stamps:
         return [*findings, _silence(stream, "is the joint_state_broadcaster active?")]
     findings += _check_names(stream, arm)
@@ -97,7 +98,7 @@ def _check_names(stream: JointStream, arm: ArmConfig) -> list[Finding]:
         return findings
     if not all(set(wanted) <= set(names) for names in lists):
         text = "different messages carry different joints; the commander needs all in each"
-        return [fault(subject, text, "joint_state_publisher merges them by 'source_list'")]
+        return [fault(subject, text, _MERGE)]
     present = tuple(name for name in lists[0] if name in wanted)
     if present != wanted:
         text = f"joints come in another order ({', '.join(present)})"

@@ -103,7 +103,7 @@ def test_order_and_more_joints_do_not_matter() -> None:
         (joints(age=-1.5), ["1.500 s in the future", "chrony"]),
         (joints(age=0.4), ["at least 0.40 s old"]),
         (replace(joints(), stamps=[0] * 50), ["stamps are zero"]),
-        (replace(joints(), publishers=["/a", "/b"]), ["2 nodes publish it: /a, /b", "merges"]),
+        (replace(joints(), publishers=["/a", "/b"]), ["2 nodes publish it: /a, /b", "deploy.md"]),
         (JointStream("/joint_states", publishers=["/driver"]), ["/driver would", "broadcaster"]),
         (JointStream("/joint_states", elsewhere=["/left/joint_states"]), ["/left/joint_states"]),
         (JointStream("/joint_states"), ["nobody publishes it", "ROS_DOMAIN_ID"]),

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
+import time
 from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray
+from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray
 from std_srvs.srv import Trigger
 
 from moe_robot_control.control.arm_config import ArmConfig
 from moe_robot_control.graph import GraphOptions
 from moe_robot_control.nodes.doctor import examine
-from moe_robot_control.nodes.qos import COMMAND, EVENTS
+from moe_robot_control.nodes.processes import ProcessGroup
+from moe_robot_control.nodes.qos import COMMAND, EVENTS, SENSOR
+from moe_robot_control.nodes.ros_messages import to_stamp
 
 from .client import GraphClient, client_of, running
 from .conftest import processes_of_domain
@@ -111,3 +116,28 @@ def test_the_arm_comes_to_rest_when_the_launcher_is_killed(
         up.kill()
         client.until(lambda: not processes_of_domain(domain), "end of the nodes")
         client.until(lambda: not any(received[-1].data), "rest")
+
+
+def test_a_gripper_with_a_driver_of_its_own(domain: int, environment: dict[str, str]) -> None:
+    arm = ArmConfig.load("panda")
+    command = [sys.executable, "-m", "moe_robot_control.nodes.joint_state_merger"]
+    with ExitStack() as stack:
+        client = stack.enter_context(client_of(domain))
+        stack.enter_context(ProcessGroup({"m": command}, environment, io.StringIO(), False))
+        merged = stack.enter_context(client.messages(JointState, "joint_states"))
+        ends = [
+            client.node.create_publisher(JointState, f"{end}/joint_states", SENSOR)
+            for end in ("arm", "gripper")
+        ]
+
+        def publish() -> bool:
+            stamp = to_stamp(time.time_ns())
+            for publisher, names in zip(ends, (arm.joint_names, ["finger"]), strict=True):
+                message = JointState(name=list(names), position=[0.5] * len(names))
+                message.header.stamp = stamp
+                publisher.publish(message)
+            return bool(merged)
+
+        client.until(publish, "joint states")
+        assert list(merged[0].name) == [*arm.joint_names, "finger"]
+        assert list(merged[0].position) == [0.5] * 8
