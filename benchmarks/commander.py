@@ -2,7 +2,7 @@
 
     python benchmarks/commander.py [--arm panda] [--ticks 6000]
 
-Both get the same stream of random wishes, the arms integrate their commands. mink solves a
+Both get the same joints and random wishes; the arm goes as the commander says. mink solves a
 quadratic programme (daqp) with a frame task, a posture task, limits of position and velocity,
 and avoidance of collisions between the same links. It has no limits of acceleration and jerk, no
 workspace and no way back to rest to guarantee them by: what a driver would get of it is told, too.
@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from moe_robot_control.control.arm_config import ArmConfig
-from moe_robot_control.control.commander import Commander
+from moe_robot_control.control.commander import WORKSPACE_GAIN, Commander
 from moe_robot_control.control.differential_ik import (
     ORIENTATION_GAIN,
     POSTURE_GAIN,
@@ -114,7 +114,7 @@ def run(arm: ArmConfig, ticks: int, clock: Callable[[], float]) -> None:
     changes: list[np.ndarray] = []
     differences: list[float] = []
     failed = 0
-    q, q_mink, last = arm.home.copy(), arm.home.copy(), np.zeros(len(arm.home))
+    q, last = arm.home.copy(), np.zeros(len(arm.home))
     rotation = arm.rotation
     for action in actions:
         begin = clock()
@@ -123,22 +123,20 @@ def run(arm: ArmConfig, ticks: int, clock: Callable[[], float]) -> None:
         begin = clock()
         plain.step(q[None], action[None])
         times[names[1]].append(clock() - begin)
-        tip, _ = guarded.kinematics.forward(q_mink)
-        wanted = np.clip(
-            action[:3], 8.0 * (arm.workspace_lower - tip), 8.0 * (arm.workspace_upper - tip)
-        )
+        tip, _ = guarded.kinematics.forward(q)
+        room = WORKSPACE_GAIN * (np.stack([arm.workspace_lower, arm.workspace_upper]) - tip)
+        wanted = np.clip(action[:3], *room)
         begin = clock()
         try:
-            other = rival.solve(q_mink, wanted)
+            other = rival.solve(q, wanted)
         except mink.MinkError:
             failed, other = failed + 1, np.zeros_like(last)
         times[names[2]].append(clock() - begin)
-        ours = joint_velocities(guarded.kinematics, q_mink[None], wanted[None], rotation, arm.home)
+        ours = joint_velocities(guarded.kinematics, q[None], wanted[None], rotation, arm.home)
         differences.append(float(np.abs(ours[0] - other).max()))
         changes.append(np.abs(other - last) / (arm.joint_acceleration * CONTROL_PERIOD))
         last = other
         q = q + CONTROL_PERIOD * velocity[0]
-        q_mink = q_mink + CONTROL_PERIOD * other
     table = Table("one step", "median [ms]", "p99 [ms]", "longest [ms]", title=f"{arm.name}")
     for name in names:
         table.add_row(name, *milliseconds(times[name]))

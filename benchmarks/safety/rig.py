@@ -6,12 +6,11 @@ import io
 import json
 import os
 import re
-import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ from rclpy.node import Node
 from rclpy.parameter import parameter_value_to_python
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import JointState
-from std_msgs.msg import Float64MultiArray, String
+from std_msgs.msg import Bool, Float64MultiArray, String
 from std_srvs.srv import Trigger
 
 from moe_robot_control.control.arbitration import MODES
@@ -34,20 +33,17 @@ from moe_robot_control.control.arm_config import ArmConfig
 from moe_robot_control.graph import GraphOptions, NodeSpec, build_graph
 from moe_robot_control.nodes.contexts import context_of
 from moe_robot_control.nodes.executor import LeanExecutor
-from moe_robot_control.nodes.processes import ProcessGroup
 from moe_robot_control.nodes.qos import LATCHED
 from moe_robot_control.nodes.ros_messages import from_stamp
 from moe_robot_control.nodes.service_calls import call_repeatedly, parameters_request
 from moe_robot_control.nodes.up import graph_environment
 from safety.policies import LIGHT
+from safety.processes import Processes
+from safety.records import Command, Diagnosis, Heard, first_run
 from safety.relay import CLEAN, ROUTES
 
 PATIENCE = 30.0
 """Longest wait for anything [s]."""
-STILL = 1e-4
-"""A commanded joint velocity below this is none [rad/s]."""
-RESTING = 0.03
-"""A measured one, with its noise [rad/s]."""
 ARM, COMMANDER, GATE = "rehearsal_arm", "velocity_commander", "manipulation_network"
 _KEPT = 50
 FOLDER = Path(__file__).resolve().parent.parent
@@ -57,97 +53,6 @@ _DEEP_RELIABLE = QoSProfile(depth=2000, reliability=ReliabilityPolicy.RELIABLE)
 
 class RigError(Exception):
     """Something that was waited for did not come."""
-
-
-@dataclass(frozen=True)
-class Command:
-    """What the commander sent: when [ns, wall clock], and the largest joint velocity [rad/s]."""
-
-    sent: int
-    speed: float
-
-    @property
-    def moves(self) -> bool:
-        """Whether it is a motion."""
-        return self.speed > STILL
-
-
-@dataclass(frozen=True)
-class Heard:
-    """A message: when it was sent, the stamp that it carries [ns], and its frame."""
-
-    sent: int
-    stamp: int
-    frame: str = ""
-
-
-@dataclass(frozen=True)
-class Diagnosis:
-    """What the commander says of itself."""
-
-    heard: int
-    level: int
-    message: str
-    values: dict[str, str]
-
-
-class Processes(ProcessGroup):
-    """Processes that can be harmed one by one.
-
-    Attributes:
-        killed: names of those that were, and have not been started again.
-    """
-
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self.killed: set[str] = set()
-
-    def pid(self, name: str) -> int:
-        """Its number."""
-        return self._processes[name].pid
-
-    def names(self) -> list[str]:
-        """Of all."""
-        return list(self._commands)
-
-    def kill(self, name: str) -> None:
-        """End it at once, as a crash would."""
-        self.killed.add(name)
-        os.killpg(self.pid(name), signal.SIGKILL)
-        self._processes[name].wait()
-
-    def end(self, name: str) -> None:
-        """Ask it to end."""
-        self.killed.add(name)
-        os.killpg(self.pid(name), signal.SIGTERM)
-
-    def died(self) -> str | None:
-        """Name of one that has ended though nobody killed it, if any."""
-        for name, process in self._processes.items():
-            if name not in self.killed and process.poll() is not None:
-                return name
-        return None
-
-    def freeze(self, name: str) -> None:
-        """Let it do nothing more."""
-        os.killpg(self.pid(name), signal.SIGSTOP)
-
-    def thaw(self, name: str) -> None:
-        """Let it go on; nothing happens to one that is not frozen."""
-        if self._processes[name].poll() is None:
-            os.killpg(self.pid(name), signal.SIGCONT)
-
-    def restart(self, name: str) -> None:
-        """Start it, if it has ended."""
-        if name in self.killed:
-            self._processes[name].wait()
-            self._start(name, self._commands[name])
-            self.killed.discard(name)
-
-    def stop(self) -> None:
-        for name in self._processes:
-            self.thaw(name)
-        super().stop()
 
 
 class Rig:
@@ -165,6 +70,7 @@ class Rig:
         managed: names of the lifecycle nodes.
         limits, status: what the arm said last of itself, and of its episode.
         other: a second arm's rig, if there is one.
+        stop_button: publisher of `emergency_stop`.
     """
 
     def __init__(
@@ -275,11 +181,14 @@ class Rig:
             self._executor = LeanExecutor(context=context)
             self._executor.add_node(self.node)
             self._subscribe()
+            reliable = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
+            self.stop_button = self.node.create_publisher(Bool, "emergency_stop", reliable)
             for name in self.managed:
                 self.call(GetState, f"{name}/get_state")
             # a service that is found only when it is needed would be late
             for name in ("emergency_stop", "release", *(f"set_mode/{mode}" for mode in MODES)):
                 self._find(Trigger, f"{COMMANDER}/{name}")
+            self.until(self.stop_button.get_subscription_count, "listener to emergency_stop")
         except BaseException:
             self._stack.close()
             raise
@@ -495,18 +404,3 @@ class Rig:
         self.set(ARM, loss=0.01)
         self.trigger(f"{COMMANDER}/release")
         self.trigger(f"{COMMANDER}/set_mode/policy")
-
-
-def first_run(commands: Sequence[Command], since: int, moving: bool, count: int) -> int | None:
-    """When the first of `count` commands in a row after `since`, all moving or none, was sent."""
-    run = 0
-    start = 0
-    for command in commands:
-        if command.sent < since:
-            continue
-        run = run + 1 if command.moves == moving else 0
-        if run == 1:
-            start = command.sent
-        if run == count:
-            return start
-    return None

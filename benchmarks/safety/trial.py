@@ -8,7 +8,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from safety.rig import ARM, COMMANDER, RESTING, Command, Heard, Rig, RigError, first_run
+from safety.records import RESTING, Command, Heard, first_run
+from safety.rig import ARM, COMMANDER, Rig, RigError
 
 LIMIT = 0.15
 """Longest time from when a fault could be known to zero velocity [s]."""

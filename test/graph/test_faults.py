@@ -10,8 +10,9 @@ import pytest
 from moe_robot_control.nodes.domain import reserved_domain
 from safety.cases import all_cases
 from safety.policies import ASLEEP, WEIGHTS, write_policies
+from safety.records import Command, first_run
 from safety.report import write_section
-from safety.rig import Command, Rig, first_run
+from safety.rig import Rig
 from safety.trial import STOPS, run
 
 CASES = {case.name: case for case in all_cases()}
