@@ -153,7 +153,7 @@ class VelocityCommanderNode(ManagedNode):
         self._resuming = False
         self._scale = np.array([*[parameters["speed_scale"]] * 3, 1.0])
         self._measured_velocity: np.ndarray | None = None
-        self._compute_times: collections.deque[float] = collections.deque(maxlen=_TIMED)
+        self._times: collections.deque[tuple[float, float]] = collections.deque(maxlen=_TIMED)
         self._make_publishers()
         self._make_subscriptions()
         if not self._services_made:
@@ -325,7 +325,7 @@ class VelocityCommanderNode(ManagedNode):
     def _command(
         self, decision: Decision, positions: np.ndarray, stamp: int | None
     ) -> list[tuple[Publisher, Float64MultiArray]]:
-        begin = time.perf_counter()
+        begin = time.thread_time(), time.perf_counter()
         if self._resuming and self._measured_velocity is not None:
             self._commander.resume(self._measured_velocity[None])
         self._resuming = False
@@ -340,7 +340,7 @@ class VelocityCommanderNode(ManagedNode):
             action = decision.action * self._scale
             velocities, width = self._commander.step(positions[None, :-1], action[None])
             velocity, self._width = velocities[0], float(width[0])
-        self._compute_times.append(1e3 * (time.perf_counter() - begin))
+        self._times.append((time.thread_time() - begin[0], time.perf_counter() - begin[1]))
         commands = []
         gripper = to_command(stamp, [self._arm.gripper_position(self._width)])
         if self._output is not None:
@@ -432,12 +432,16 @@ class VelocityCommanderNode(ManagedNode):
         self._reported = self._message
 
     def _timing(self) -> dict[str, str]:
-        """How long the last commands took to compute."""
-        if not self._compute_times:
+        """How long the last commands took: of the processor, and with waiting for it."""
+        if not self._times:
             return {}
-        p50, p99, longest = np.percentile(self._compute_times, [50, 99, 100])
-        times = {"p50": p50, "p99": p99, "max": longest}
-        return {f"compute {name} [ms]": f"{value:.3f}" for name, value in times.items()}
+        shares = {"p50": 50, "p99": 99, "max": 100}
+        columns = 1e3 * np.percentile(np.array(self._times), list(shares.values()), axis=0).T
+        return {
+            f"{what} {share} [ms]": f"{value:.3f}"
+            for what, column in zip(("compute", "elapsed"), columns, strict=True)
+            for share, value in zip(shares, column, strict=True)
+        }
 
     def come_to_rest(self) -> None:
         """Ramp to zero before the node ends: some drivers repeat the last command for ever."""

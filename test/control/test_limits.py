@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from moe_robot_control.control.arbitration import MODES, Arbiter
 from moe_robot_control.control.arm_config import ArmConfig
 from moe_robot_control.control.clearances import Clearances
 from moe_robot_control.control.commander import Commander
@@ -120,3 +121,28 @@ def test_an_arm_that_was_pushed_beyond_a_limit_finds_back() -> None:
     for _ in range(400):
         rig.tick(inward)
     rig.check_position()
+
+
+def test_changes_of_mode_are_ramped() -> None:
+    """Policy, operator, teleop, idle and emergency stop take over from each other at full speed."""
+    arm = ArmConfig.load("panda")
+    rig, arbiter, rng = Rig(arm), Arbiter(("a",)), np.random.default_rng(0)
+    sources = set()
+    for tick in range(1500):
+        now = (1000 + tick) * 10_000_000
+        arbiter.set_weights(now, {"a": 1.0})
+        arbiter.set_twist("a", now, np.array([0.0, 0.25, 0.0]) * (1 if tick // 50 % 2 else -1))
+        arbiter.set_gripper("a", now, 0.08)
+        if tick % 7 == 0:
+            what = rng.integers(5)
+            if what < 3:
+                arbiter.mode = MODES[what]
+            elif what == 3:
+                arbiter.stopped = not arbiter.stopped
+        if tick // 100 % 2:
+            arbiter.set_operator_twist(now, np.array([0.2, -0.2, 0.1]))
+        decision = arbiter.decide(now, 0.08)
+        sources.add(decision.source or decision.reason.split(":")[0])
+        rig.tick(None if decision.action is None else tuple(decision.action))
+        rig.check_position()
+    assert {"policy", "operator", "idle", "emergency stop"} <= sources

@@ -154,3 +154,28 @@ def test_a_bad_gripper_is_named(tmp_path: Path, old: str, new: str, culprit: str
     path.write_text(text.replace(old, new))
     with pytest.raises(ArmConfigError, match=culprit):
         ArmConfig.load(path)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_no_limit_is_broken_whatever_is_wanted(seed: int) -> None:
+    """Long pushes in random directions, and nonsense: limits, walls, and no link touches another."""
+    rng = np.random.default_rng(seed)
+    actions = np.repeat(rng.choice([-0.25, 0.0, 0.25, 5.0], (16, 4)), 50, axis=0)
+    actions[rng.random(len(actions)) < 0.05] = np.nan
+    commander = Commander(ARM)
+    model = mujoco.MjModel.from_xml_path(str(ARM.kinematics))
+    data = mujoco.MjData(model)
+    q, last = ARM.home.copy(), np.zeros(6)
+    for tick, action in enumerate(actions):
+        velocity = commander.step(q[None], action[None])[0][0]
+        assert (np.abs(velocity) <= ARM.joint_velocity).all()
+        change = np.abs(velocity - last) / CONTROL_PERIOD
+        assert (change <= ARM.joint_acceleration + 1e-6).all()
+        q, last = q + CONTROL_PERIOD * velocity, velocity
+        tip, _ = KINEMATICS.forward(q)
+        assert (tip >= ARM.workspace_lower - 0.005).all(), (tick, tip)
+        assert (tip <= ARM.workspace_upper + 0.005).all(), (tick, tip)
+        if tick % 10 == 0:
+            data.qpos[:] = q
+            mujoco.mj_forward(model, data)
+            assert data.ncon == 0
