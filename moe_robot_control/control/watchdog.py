@@ -78,7 +78,7 @@ class JointWatch:
             excess = np.abs(positions - self._last[1]) - allowed
             if (excess > 0).any():
                 joint = names[int(np.argmax(excess))]
-                self._jump = stamp, f"measured position of joint {joint!r} jumped"
+                self._jump = stamp, f"joint states: the position of joint {joint!r} jumped"
         if self._jump is not None and stamp - self._jump[0] > SETTLE * 1e9:
             self._jump = None
         self._last = stamp, positions
@@ -102,5 +102,5 @@ class JointWatch:
         beyond = np.maximum(config.joint_lower - positions, positions - config.joint_upper)
         if (beyond > BEYOND).any():
             joint = config.joint_names[int(np.argmax(beyond))]
-            return f"joint {joint!r} is out of its limits: by {beyond.max():.2f} rad"
+            return f"joint states: joint {joint!r} is {beyond.max():.2f} rad out of its limits"
         return ""

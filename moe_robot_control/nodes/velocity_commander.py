@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import re
 import sys
 import time
 from functools import partial
@@ -198,10 +199,14 @@ class VelocityCommanderNode(ManagedNode):
         subscribe(Bool, topics["emergency_stop"], self._on_emergency_stop_topic, COMMAND)
 
     def _make_services(self) -> None:
-        self.create_service(Trigger, "~/emergency_stop", self._on_emergency_stop)
+        stop = self.create_service(Trigger, "~/emergency_stop", self._on_emergency_stop)
+        self.urgent_services = [stop]
         self.create_service(Trigger, "~/release", self._on_release)
         for mode in MODES:
-            self.create_service(Trigger, f"~/set_mode/{mode}", partial(self._on_set_mode, mode))
+            callback = partial(self._on_set_mode, mode)
+            self.urgent_services.append(
+                self.create_service(Trigger, f"~/set_mode/{mode}", callback)
+            )
 
     def tear_down(self) -> None:
         super().tear_down()
@@ -486,8 +491,8 @@ class VelocityCommanderNode(ManagedNode):
 
 
 def _kind(message: str) -> str:
-    """A message less its numbers: `standing still: gate weights are stale`."""
-    return ":".join(message.split(":")[:2])
+    """A message less its measured numbers: `standing still: gate weights are stale:  s old`."""
+    return re.sub(r"\d+\.\d+", "", message)
 
 
 def main() -> int:

@@ -158,7 +158,7 @@ def test_a_bad_gripper_is_named(tmp_path: Path, old: str, new: str, culprit: str
 
 @pytest.mark.parametrize("seed", range(2))
 def test_no_limit_is_broken_whatever_is_wanted(seed: int) -> None:
-    """Long pushes in random directions, and nonsense: limits, walls, and no link touches another."""
+    """Long pushes anywhere, and nonsense: limits and walls hold, no link touches another."""
     rng = np.random.default_rng(seed)
     actions = np.repeat(rng.choice([-0.25, 0.0, 0.25, 5.0], (16, 4)), 50, axis=0)
     actions[rng.random(len(actions)) < 0.05] = np.nan

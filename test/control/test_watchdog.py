@@ -88,7 +88,7 @@ def test_joints_swapped_by_their_driver_are_a_jump() -> None:
 def test_out_of_limits() -> None:
     q = ARM.home.copy()
     q[3] = ARM.joint_upper[3] + 0.1
-    assert "'panda_joint4' is out of its limits: by 0.10 rad" in watched((T, q)).fault(T)
+    assert "'panda_joint4' is 0.10 rad out of its limits" in watched((T, q)).fault(T)
 
 
 def test_overtaken_measurements_are_not_a_clock_set_back() -> None:

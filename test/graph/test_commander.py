@@ -228,7 +228,7 @@ def test_joint_states_that_cannot_be_trusted(sender: Sender) -> None:
 
     faults = {
         jump: "'panda_joint1' jumped",
-        leave: "'panda_joint4' is out of its limits",
+        leave: "'panda_joint4' is 0.57 rad out of its limits",
         spoil: "'panda_joint3' is not finite",
         lose: "joint 'panda_joint5' is missing",
         hurry: "joint states stamped in the future",
