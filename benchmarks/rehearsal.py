@@ -66,6 +66,7 @@ def success(arguments: argparse.Namespace) -> int:
     violations: Counter[str] = Counter()
     for _, limits in pairs:
         violations.update(limits["violations"])
+    print("limits broken on the rehearsal arm:", dict(violations) or "none")
     good, plain = (sum(outcome.success for outcome in some) for some in (rehearsed, bridge))
     if not arguments.no_page:
         keys = [field.name for field in fields(Outcome)]

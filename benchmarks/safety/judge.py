@@ -15,6 +15,9 @@ ROUNDING = 1e-6
 """Relative excess of a command that is none."""
 MEASURED_EXCESS = 1.05
 """A joint may be so much faster than its limit while the physics settles."""
+MEASURED_AGO = 3
+"""Periods of change between an arm's measured velocity and its present one, from drives and
+wires; together with the one that a command may add."""
 OUTSIDE = 0.002
 """The tip may be so far outside of the workspace: drives that lag cannot stop at a wall [m]."""
 
@@ -90,8 +93,7 @@ class Judge:
     def velocities(self, now: float, values: np.ndarray, timeout: float = 0.1) -> bool:
         """Judge a command [rad/s] sent at `now` [s]; returns whether it can be obeyed.
 
-        One that follows the last only after `timeout` [s] finds an arm that has braked: it must
-        begin from rest.
+        After `timeout` [s] without commands the arm brakes by itself.
         """
         arm, extremes = self._arm, self.extremes
         if values.shape != arm.joint_velocity.shape or not np.isfinite(values).all():
@@ -101,27 +103,28 @@ class Judge:
         share = float(np.max(np.abs(values) / arm.joint_velocity))
         extremes.command_velocity = max(extremes.command_velocity, share)
         self._count("commanded velocity", share > 1 + ROUNDING)
-        if self._last is not None and now - self._last[0] > timeout:
-            self.new_motion()
-        self._judge_change(now, values)
+        self._judge_change(now, values, timeout)
         self._last = now, np.array(values)
         return True
 
-    def _judge_change(self, now: float, values: np.ndarray) -> None:
+    def _judge_change(self, now: float, values: np.ndarray, timeout: float) -> None:
         arm, extremes = self._arm, self.extremes
         before, last = self._last or (now - CONTROL_PERIOD, np.zeros_like(values))
-        # a lost command lets the next one differ by twice as much; one that came early does not
-        periods = max(round((now - before) / CONTROL_PERIOD), 1)
         change = values - last
-        allowed = arm.joint_acceleration * CONTROL_PERIOD * periods
-        share = float(np.max(np.abs(change) / allowed))
-        extremes.command_acceleration = max(extremes.command_acceleration, share)
-        self._count("commanded acceleration", share > 1 + ROUNDING)
+        # a missing command lets the next one differ by twice as much; one that is early does not
+        periods = max(round((now - before) / CONTROL_PERIOD), 1)
+        per_period = arm.joint_acceleration * CONTROL_PERIOD
+        shares = np.abs(change) / (per_period * periods)
+        if periods > 1:
+            # a commander that comes back may also go on from how the arm was measured to move
+            moved = np.abs(values - self._sim.joint_velocities[0]) / (per_period * MEASURED_AGO)
+            shares = moved if now - before > timeout else np.minimum(shares, moved)
+        extremes.command_acceleration = max(extremes.command_acceleration, float(shares.max()))
+        self._count("commanded acceleration", bool(shares.max() > 1 + ROUNDING))
         if periods == 1 and self._last_change is not None:
-            allowed = arm.joint_jerk * CONTROL_PERIOD**2
-            share = float(np.max(np.abs(change - self._last_change) / allowed))
-            extremes.command_jerk = max(extremes.command_jerk, share)
-            self._count("commanded jerk", share > 1 + ROUNDING)
+            shares = np.abs(change - self._last_change) / (arm.joint_jerk * CONTROL_PERIOD**2)
+            extremes.command_jerk = max(extremes.command_jerk, float(shares.max()))
+            self._count("commanded jerk", bool(shares.max() > 1 + ROUNDING))
         self._last_change = change if periods == 1 else None
 
     def gripper(self, values: np.ndarray) -> bool:
