@@ -22,6 +22,8 @@ GRIPPER_OPEN_ABOVE = 0.05
 
 FARTHEST = 100.0
 """A joint position beyond this is no measurement [rad]."""
+MEASURED_EXCESS = 1.2
+"""An arm may be measured to be so much faster than was ever commanded."""
 _SHARES = (0.5, 0.2)
 """Parts of a wish that are tried where the whole of it is not permitted."""
 
@@ -83,12 +85,15 @@ class Commander:
         self._gripper_open[rows] = gripper_open
 
     def resume(self, velocities: np.ndarray) -> None:
-        """Go on from measured joint velocities [rad/s], shape (n, joints), after a gap.
+        """Go on from the joint velocities [rad/s] that one arm is measured to have, after a gap.
 
-        Meanwhile the arm's driver may have braked, or not.
+        Meanwhile its driver may have braked, or not. Velocities that the arm cannot have are
+        ignored. Shape (joints,).
         """
         limit = self._ramp.max_velocity
-        self._motion = Motion(np.clip(velocities, -limit, limit), np.zeros_like(velocities))
+        if (np.abs(velocities) <= MEASURED_EXCESS * limit).all():
+            clipped = np.clip(velocities, -limit, limit)[None]
+            self._motion = Motion(clipped, np.zeros_like(clipped))
 
     def step(
         self, joint_positions: np.ndarray, action: np.ndarray

@@ -332,7 +332,7 @@ class VelocityCommanderNode(ManagedNode):
     ) -> list[tuple[Publisher, Float64MultiArray]]:
         begin = time.thread_time(), time.perf_counter()
         if self._resuming and self._measured_velocity is not None:
-            self._commander.resume(self._measured_velocity[None])
+            self._commander.resume(self._measured_velocity)
         self._resuming = False
         if decision.action is None:
             velocity = self._commander.stop()[0]

@@ -157,3 +157,18 @@ def test_a_gripper_has_width_limits() -> None:
         for wanted in (np.inf, 1e6, 0.0, -5.0)
     ]
     assert widths == [0.05, 0.05, 0.01, 0.01]
+
+
+def test_goes_on_from_measured_velocities_after_a_gap() -> None:
+    commander = Commander(ARM)
+    action = np.array([[0.2, 0.0, 0.0, 0.08]])
+    for _ in range(30):
+        moving, _ = commander.step(ARM.home[None], action)
+    commander.resume(np.zeros(7))
+    velocity, _ = commander.step(ARM.home[None], action)
+    assert (np.abs(velocity) <= ARM.joint_acceleration * CONTROL_PERIOD + 1e-9).all()
+    for nonsense in (np.full(7, 1e9), np.full(7, np.nan)):
+        commander.resume(moving[0])
+        commander.resume(nonsense)
+        velocity, _ = commander.step(ARM.home[None], action)
+        np.testing.assert_allclose(velocity, moving, atol=0.01)
