@@ -82,6 +82,7 @@ class Rig:
         relayed: bool = True,
         operators: int = 2,
         arm: Mapping[str, object] | None = None,
+        commander: Mapping[str, Any] | None = None,
         experts: Sequence[str] | None = None,
         gate: bool = True,
         more: Mapping[str, tuple[list[str], dict[str, Any]]] | None = None,
@@ -96,6 +97,7 @@ class Rig:
             relayed: with a relay before the topics of `ROUTES`.
             operators: how many.
             arm: parameters of the rehearsal arm.
+            commander: parameters of the velocity commander.
             experts: which run; all by default.
             gate: whether there is one.
             more: nodes by name: how Python is called, and the node's parameters.
@@ -111,7 +113,12 @@ class Rig:
             kind="deploy", model_directory=str(policies), namespace=namespace, mode="policy"
         )
         nodes = [
-            replace(spec, remappings=self._remapped(spec.executable))
+            replace(
+                spec,
+                remappings=self._remapped(spec.executable),
+                parameters=spec.parameters
+                | (dict(commander or {}) if spec.executable == COMMANDER else {}),
+            )
             for spec in build_graph(options)
             if (cameras or spec.executable != "perception")
             and (gate or spec.executable != GATE)
@@ -279,7 +286,7 @@ class Rig:
         """When the first of `count` moving commands in a row was sent, after `since` [ns]."""
         return self.until(lambda: first_run(self.commands, since, True, count), "motion", patience)
 
-    def until_still(self, since: int, count: int = 10, patience: float = 5.0) -> int:
+    def until_still(self, since: int, count: int = 10, patience: float = 10.0) -> int:
         """When the first of `count` commands in a row that are zero was sent, after `since`."""
         return self.until(lambda: first_run(self.commands, since, False, count), "rest", patience)
 

@@ -20,12 +20,14 @@ CASES = {case.name: case for case in all_cases()}
 
 @pytest.fixture(scope="module")
 def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    """The graph on a rehearsal arm that gives a slow machine time before it brakes."""
+    """The graph on a rehearsal arm, both with patience for a slow machine."""
     folder = tmp_path_factory.mktemp("policies")
     write_policies(folder)
     experts = (*WEIGHTS, ASLEEP)
     arm = {"furniture": False, "timeout": 1.0}
-    with reserved_domain() as domain, Rig(domain, folder, experts=experts, arm=arm) as rig:
+    commander = {"max_age": 0.6, "joint_state_deadline": 0.3}
+    options = {"experts": experts, "arm": arm, "commander": commander}
+    with reserved_domain() as domain, Rig(domain, folder, **options) as rig:
         yield rig
 
 
@@ -33,7 +35,7 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     "name",
     [
         "kill_gate",
-        "kill_sleeping_expert",
+        "freeze_sleeping_expert",
         "freeze_expert",
         "drop_joint_states",
         "nan_weights",
