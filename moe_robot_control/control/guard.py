@@ -14,14 +14,16 @@ DAMPER_GAIN = 10.0
 """A clearance shrinks at most by this times what is left of it, each second [1/s]."""
 RESERVE = 0.002
 """Clearance at which the damper lets nothing come nearer [m] or [rad]."""
-INFLUENCE = 0.1
+INFLUENCE = 0.05
 """Clearances below this are heeded when a velocity is bent, lest it run into the next obstacle."""
 SLOW_BELOW, STOP_BELOW = 0.08, 0.03
 """Smallest singular value of the tip's Jacobian below which motion towards the singularity is
 slowed down, and below which it is stopped; rows in [m] and [rad]."""
 _LOOK_AHEAD = 1e-3
 """How far ahead the singular value is looked at [rad]."""
-_PROJECTIONS = 30
+_ENOUGH = 1e-4
+"""What may be lacking of a clearance's growth: far less than the reserve makes up for [m/s]."""
+_PROJECTIONS = 20
 """Most projections of one wish; what is left is for the guarantee to stop."""
 
 
@@ -95,7 +97,7 @@ class Guard:
         for _ in range(_PROJECTIONS):
             lacking = (least - rows @ velocity) / effect
             worst = int(np.argmax(lacking))
-            if lacking[worst] <= 1e-9:
+            if lacking[worst] <= _ENOUGH:
                 break
             self.slowed_by = self.slowed_by or self.clearances.names[near[worst]]
             velocity = velocity + moves[worst] * (lacking[worst] / effect[worst])
