@@ -78,6 +78,8 @@ class RehearsalArmNode(Node):
         self._declare()
         parameters = self.parameters
         self._arm = ArmConfig.load(parameters["arm"])
+        if self._arm.output != "joint_velocity":
+            raise MoeRobotControlError(f"arm {self._arm.name!r} does not take joint velocities")
         parts = ALL_PARTS if parameters["furniture"] else ()
         self._sim = BenchSimulation(1, parts, arm=self._arm)
         self._task = BenchTask(self._sim)
