@@ -265,7 +265,7 @@ def _median(values: Sequence[float]) -> float | None:
 
 
 def plain_compute(ticks: int = 3000) -> tuple[float, float]:
-    """Median and 99th percentile of a plain commander's step [ms of processor time], random wishes."""
+    """Median and 99th percentile of a step of the plain commander [ms of processor time]."""
     arm, rng = ArmConfig.load(), np.random.default_rng(0)
     commander = Commander(arm)
     q, times = arm.home.copy(), []
