@@ -224,6 +224,9 @@ class VelocityCommanderNode(ManagedNode):
             if self._lockstep:
                 self.get_logger().error(f"joint_states: {error}", throttle_duration_sec=2.0)
             return
+        if not np.isfinite(positions[-1]):
+            self._watch.reject(f"position of joint {self._arm.gripper_joint!r} is not finite")
+            return
         positions[-1] = self._arm.gripper_opening(positions[-1])
         if not self._lockstep and self._watch.is_late(stamp):
             return

@@ -47,7 +47,7 @@ class Sender:
     def __init__(self, client: GraphClient, group: ProcessGroup) -> None:
         self.client = client
         node = client.node
-        self.q = ARM.home.copy()
+        self.q, self.width = ARM.home.copy(), 0.08
         self.names = [*ARM.joint_names, ARM.gripper_joint]
         self.weights = {"a": 0.6, "b": 0.35, "c": 0.05}
         self.silent: set[str] = set()
@@ -83,7 +83,7 @@ class Sender:
     def _send(self) -> None:
         stamp = self.client.node.get_clock().now().nanoseconds + self.offset
         if "arm" not in self.silent:
-            values = dict(zip(self.names, [*self.q, 0.08], strict=True))
+            values = dict(zip(self.names, [*self.q, self.width], strict=True))
             if self.reversed:
                 values = dict(reversed(values.items()))
             self._states.publish(to_named_values(stamp, values))
@@ -217,6 +217,9 @@ def test_joint_states_that_cannot_be_trusted(sender: Sender) -> None:
     def spoil() -> None:
         sender.q[2] = np.nan
 
+    def spoil_gripper() -> None:
+        sender.width = np.inf
+
     def lose() -> None:
         sender.names[4] = "elbow"
 
@@ -230,6 +233,7 @@ def test_joint_states_that_cannot_be_trusted(sender: Sender) -> None:
         jump: "'panda_joint1' jumped",
         leave: "'panda_joint4' is 0.57 rad out of its limits",
         spoil: "'panda_joint3' is not finite",
+        spoil_gripper: "'panda_gripper' is not finite",
         lose: "joint 'panda_joint5' is missing",
         hurry: "joint states stamped in the future",
         fall_silent: "joint states are stale",
@@ -238,7 +242,7 @@ def test_joint_states_that_cannot_be_trusted(sender: Sender) -> None:
         fault()
         assert sender.message(words).level == b"\x01"
         sender.at_rest()
-        sender.q, sender.names = home.copy(), list(names)
+        sender.q, sender.width, sender.names = home.copy(), 0.08, list(names)
         sender.silent, sender.offset = set(), 0
         sender.status(lambda s: s.message == "moving", f"recovery from {words!r}")
 
