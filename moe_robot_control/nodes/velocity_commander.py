@@ -23,6 +23,7 @@ from moe_robot_control.control.arbitration import MODES, Arbiter, Decision
 from moe_robot_control.control.arm_config import ArmConfig
 from moe_robot_control.control.commander import Commander
 from moe_robot_control.control.outputs import HORIZON, TrajectoryPoint, tip_twist
+from moe_robot_control.control.prediction import Prediction
 from moe_robot_control.control.ramp import STOP_TIME
 from moe_robot_control.control.watchdog import JointWatch
 from moe_robot_control.errors import MoeRobotControlError
@@ -108,6 +109,14 @@ class VelocityCommanderNode(ManagedNode):
             fixed=True,
         )
         declare(
+            "latency",
+            0.03,
+            "From a command to the joint state that shows it, beside its age; not in lockstep [s].",
+            0.0,
+            0.3,
+            fixed=True,
+        )
+        declare(
             "speed_scale",
             1.0,
             "Share of the wanted end-effector speed that the arm gets.",
@@ -133,6 +142,7 @@ class VelocityCommanderNode(ManagedNode):
             )
         self._commander = Commander(self._arm)
         self._watch = JointWatch(self._arm, parameters["joint_state_deadline"])
+        self._prediction = Prediction(parameters["latency"])
         self._point = TrajectoryPoint(self._arm)
         stopped = self._arbiter is not None and self._arbiter.stopped
         self._arbiter = Arbiter(
@@ -248,6 +258,7 @@ class VelocityCommanderNode(ManagedNode):
             half_open = 0.5 * self._arm.max_gripper_width
             self._commander.reset(gripper_open=bool(positions[-1] > half_open))
             self._resuming = not self._lockstep
+            self._prediction.reset()
             self._width = None
         self._watch.reset()
         self._held = Decision(None, "no gate weights yet")
@@ -315,6 +326,7 @@ class VelocityCommanderNode(ManagedNode):
             # what was measured before the gap is old, and newer messages wait to be taken
             self._measured_velocity = None
             self._resuming = True
+            self._prediction.reset()
             return
         now = self.get_clock().now().nanoseconds
         if not self.is_active:
@@ -346,8 +358,13 @@ class VelocityCommanderNode(ManagedNode):
                 )
         else:
             action = decision.action * self._scale
-            velocities, width = self._commander.step(positions[None, :-1], action[None])
+            q = positions[:-1]
+            if not self._lockstep:
+                age = self._watch.age(self.get_clock().now().nanoseconds)
+                q = self._prediction.now(q, age)
+            velocities, width = self._commander.step(q[None], action[None])
             velocity, self._width = velocities[0], float(width[0])
+        self._prediction.commanded(velocity)
         self._times.append((time.thread_time() - begin[0], time.perf_counter() - begin[1]))
         commands = []
         gripper = to_command(stamp, [self._arm.gripper_position(self._width)])
