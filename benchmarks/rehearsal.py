@@ -172,6 +172,10 @@ class Endurance:
     def problems(self) -> list[str]:
         """What is not as it must be."""
         found = [f"{limit} broken" for limit in self.violations]
+        if self.rate < 95.0:
+            found.append(f"only {self.rate:.1f} commands a second")
+        if self.moving < 0.5:
+            found.append(f"only {self.moving:.0%} of the commands were motion")
         if self.growth > GROWTH_LIMIT:
             found.append(f"memory grew by {self.growth:.1f} MB")
         p99 = self.plain_p99 if self.compute_p99 is None else self.compute_median
