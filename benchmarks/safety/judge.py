@@ -15,9 +15,9 @@ ROUNDING = 1e-6
 """Relative excess of a command that is none."""
 MEASURED_EXCESS = 1.05
 """A joint may be so much faster than its limit while the physics settles."""
-MEASURED_AGO = 3
-"""Periods of change between an arm's measured velocity and its present one, from drives and
-wires; together with the one that a command may add."""
+MEASURED_AGO = 4
+"""Periods of change between an arm's velocity as last measured, which may have been lost once, and
+its present one; together with the one that a command may add."""
 OUTSIDE = 0.002
 """The tip may be so far outside of the workspace: drives that lag cannot stop at a wall [m]."""
 
