@@ -22,14 +22,23 @@ class Frames:
     """Where every link of some configurations is, in the base frame.
 
     Attributes:
-        origins: of the base (first) and of every link behind its joint [m]. (n, joints + 1, 3).
-        rotations: their rotation matrices. Shape (n, joints + 1, 3, 3).
+        transforms: of the base (first) and of every link behind its joint.
+            Shape (n, joints + 1, 4, 4).
         tip: the tip [m]. Shape (n, 3).
     """
 
-    origins: np.ndarray
-    rotations: np.ndarray
+    transforms: np.ndarray
     tip: np.ndarray
+
+    @property
+    def origins(self) -> np.ndarray:
+        """The links' origins [m]. Shape (n, joints + 1, 3)."""
+        return self.transforms[..., :3, 3]
+
+    @property
+    def rotations(self) -> np.ndarray:
+        """The links' rotation matrices. Shape (n, joints + 1, 3, 3)."""
+        return self.transforms[..., :3, :3]
 
     @property
     def axes(self) -> np.ndarray:
@@ -130,8 +139,7 @@ class Kinematics:
         frames[:, 0] = np.eye(4)
         for joint in range(count):
             np.matmul(frames[:, joint], steps[:, joint], out=frames[:, joint + 1])
-        rotations, origins = frames[..., :3, :3], frames[..., :3, 3]
-        return Frames(origins, rotations, origins[:, -1] + rotations[:, -1] @ self._tip)
+        return Frames(frames, frames[:, -1, :3, 3] + frames[:, -1, :3, :3] @ self._tip)
 
     def _join_segments(self) -> tuple[np.ndarray, np.ndarray]:
         """Transforms from each joint to the next, (joints, 4, 4), and the tip's offset, (3,)."""

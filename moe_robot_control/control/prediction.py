@@ -6,8 +6,6 @@ import collections
 
 import numpy as np
 
-from moe_robot_control.policies.spaces import CONTROL_PERIOD
-
 LONGEST = 0.5
 """Commands are remembered for so long [s]."""
 
@@ -30,18 +28,27 @@ class Prediction:
 
     def reset(self) -> None:
         """Forget the commands, as it is not known what became of them."""
-        self._velocities: collections.deque[np.ndarray] = collections.deque(
-            maxlen=round(LONGEST / CONTROL_PERIOD)
-        )
+        self._commands: collections.deque[tuple[float, np.ndarray]] = collections.deque()
 
-    def commanded(self, velocities: np.ndarray) -> None:
-        """Take the joint velocities [rad/s] of one tick. Shape (joints,)."""
-        self._velocities.appendleft(velocities)
+    def commanded(self, time: float, velocities: np.ndarray) -> None:
+        """Take joint velocities [rad/s], shape (joints,), commanded at `time` [s]."""
+        if self._commands and time < self._commands[-1][0]:
+            self.reset()  # a clock was set back
+        self._commands.append((time, velocities))
+        while time - self._commands[0][0] > LONGEST:
+            self._commands.popleft()
 
-    def now(self, joint_positions: np.ndarray, age: float) -> np.ndarray:
-        """Joint positions [rad] by a measurement that is `age` [s] old. Shapes (joints,)."""
-        ticks = (max(age, 0.0) + self._latency) / CONTROL_PERIOD
-        shares = np.clip(ticks - np.arange(len(self._velocities)), 0.0, 1.0)
-        if not shares.any():
+    def now(self, time: float, joint_positions: np.ndarray, age: float) -> np.ndarray:
+        """Joint positions [rad] at `time` [s] by a measurement `age` [s] old. Shapes (joints,).
+
+        Each command counts from when it was given to the next, however late that was.
+        """
+        if not self._commands:
             return joint_positions
-        return joint_positions + CONTROL_PERIOD * (shares @ np.array(self._velocities))
+        begins = np.array([begin for begin, _ in self._commands])
+        seen = time - max(age, 0.0) - self._latency
+        edges = np.clip(np.append(begins, time), seen, max(time, seen))
+        durations = np.maximum(np.diff(edges), 0.0)
+        if not durations.any():
+            return joint_positions
+        return joint_positions + durations @ np.array([v for _, v in self._commands])

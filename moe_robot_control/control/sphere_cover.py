@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from dataclasses import dataclass
 
@@ -21,17 +22,30 @@ class Spheres:
         bodies: names of their bodies in the MJCF. Length k.
         centres: in the frame of the link (`Kinematics.frames`) [m]. Shape (k, 3).
         radii: [m]. Shape (k,).
+        num_links: of the arm, the base among them.
     """
 
     links: np.ndarray
     bodies: tuple[str, ...]
     centres: np.ndarray
     radii: np.ndarray
+    num_links: int
 
     def place(self, frames: Frames) -> np.ndarray:
         """Centres in the base frame [m]. Shape (n, k, 3)."""
-        turned = np.einsum("nkij,kj->nki", frames.rotations[:, self.links], self.centres)
-        return frames.origins[:, self.links] + turned
+        count, links = frames.transforms.shape[:2]
+        # one product of all links' transforms, side by side, with the centres below each other
+        rows = np.swapaxes(frames.transforms[:, :, :3], 1, 2).reshape(count, 3, 4 * links)
+        return np.ascontiguousarray(np.swapaxes(rows @ self._columns, 1, 2))
+
+    @functools.cached_property
+    def _columns(self) -> np.ndarray:
+        """Homogeneous centres, each in the four rows of its link. Shape (4 num_links, k)."""
+        columns = np.zeros((self.num_links, 4, len(self.links)))
+        spheres = np.arange(len(self.links))
+        columns[self.links, :3, spheres] = self.centres
+        columns[self.links, 3, spheres] = 1.0
+        return columns.reshape(4 * self.num_links, -1)
 
 
 @dataclass(frozen=True)
@@ -88,7 +102,9 @@ def read_shape(config: ArmConfig, kinematics: Kinematics) -> Shape:
         frozenset(model.body(int(i)).name for i in divmod(int(signature), 1 << 16))
         for signature in model.exclude_signature
     )
-    return Shape(_stack(cover), _stack([item for item in hull if item[0] > 0]), pairs)
+    links = kinematics.num_joints + 1
+    moving = [item for item in hull if item[0] > 0]
+    return Shape(_stack(cover, links), _stack(moving, links), pairs)
 
 
 def _carrier(
@@ -136,10 +152,11 @@ def _spheres(
     raise ArmConfigError(f"{config.kinematics}: body {name!r} has a geom of kind {kind.name}")
 
 
-def _stack(items: list[tuple[int, str, np.ndarray, float]]) -> Spheres:
+def _stack(items: list[tuple[int, str, np.ndarray, float]], num_links: int) -> Spheres:
     return Spheres(
         np.array([item[0] for item in items], dtype=int),
         tuple(item[1] for item in items),
         np.array([item[2] for item in items]).reshape(-1, 3),
         np.array([item[3] for item in items]),
+        num_links,
     )

@@ -45,7 +45,7 @@ from moe_robot_control.nodes.ros_messages import (
 from moe_robot_control.policies.spaces import CONTROL_PERIOD, DECISION_PERIOD, SKILLS
 
 _DECISION = round(DECISION_PERIOD * 1e9)
-_GAP = 0.05
+_GAP = 0.09
 """After so long without a tick of its own the node looks how the arm moves now [s]."""
 _TIMED = 1000
 """Ticks whose compute time diagnostics tell of."""
@@ -258,8 +258,8 @@ class VelocityCommanderNode(ManagedNode):
             half_open = 0.5 * self._arm.max_gripper_width
             self._commander.reset(gripper_open=bool(positions[-1] > half_open))
             self._resuming = not self._lockstep
-            self._prediction.reset()
             self._width = None
+        self._prediction.reset()
         self._watch.reset()
         self._held = Decision(None, "no gate weights yet")
         self._answered = None
@@ -345,6 +345,7 @@ class VelocityCommanderNode(ManagedNode):
     def _command(
         self, decision: Decision, positions: np.ndarray, stamp: int | None
     ) -> list[tuple[Publisher, Float64MultiArray]]:
+        now = self.get_clock().now().nanoseconds
         begin = time.thread_time(), time.perf_counter()
         if self._resuming and self._measured_velocity is not None:
             self._commander.resume(self._measured_velocity)
@@ -360,11 +361,10 @@ class VelocityCommanderNode(ManagedNode):
             action = decision.action * self._scale
             q = positions[:-1]
             if not self._lockstep:
-                age = self._watch.age(self.get_clock().now().nanoseconds)
-                q = self._prediction.now(q, age)
+                q = self._prediction.now(now * 1e-9, q, self._watch.age(now))
             velocities, width = self._commander.step(q[None], action[None])
             velocity, self._width = velocities[0], float(width[0])
-        self._prediction.commanded(velocity)
+        self._prediction.commanded(now * 1e-9, velocity)
         self._times.append((time.thread_time() - begin[0], time.perf_counter() - begin[1]))
         commands = []
         gripper = to_command(stamp, [self._arm.gripper_position(self._width)])
