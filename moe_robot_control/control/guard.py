@@ -105,8 +105,8 @@ class Guard:
 
     def _slow_down(self, jacobians: np.ndarray, velocity: np.ndarray) -> np.ndarray:
         """Scale a velocity near a singularity; Jacobians here and a little ahead."""
-        here, there = np.linalg.svd(jacobians, compute_uv=False)[:, -1]
-        if here >= SLOW_BELOW or there >= here:
+        here = float(np.linalg.svd(jacobians[0], compute_uv=False)[-1])
+        if here >= SLOW_BELOW or np.linalg.svd(jacobians[1], compute_uv=False)[-1] >= here:
             return velocity
         self.slowed_by = self.slowed_by or "singularity"
         return velocity * max((here - STOP_BELOW) / (SLOW_BELOW - STOP_BELOW), 0.0)

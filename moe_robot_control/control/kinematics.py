@@ -171,7 +171,10 @@ class Kinematics:
                 axes[..., joint, :] = rotation[..., :, 2]
                 c, s = cos[..., joint, None], sin[..., joint, None]
                 x, y = rotation[..., :, 0], rotation[..., :, 1]
-                rotation = np.stack([c * x + s * y, c * y - s * x, rotation[..., :, 2]], axis=-1)
+                turned = np.empty((*batch, 3, 3))
+                turned[..., 0], turned[..., 1] = c * x + s * y, c * y - s * x
+                turned[..., 2] = rotation[..., :, 2]
+                rotation = turned
         return position, rotation, origins, axes
 
 

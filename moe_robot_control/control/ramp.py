@@ -98,6 +98,10 @@ class Ramp:
 
     def way_to_rest(self, motion: Motion) -> np.ndarray:
         """All velocities of `brake` until rest [rad/s]. Shape (ticks, j), for a batch of one."""
+        if not self.eased:
+            ticks = float(np.max(np.abs(motion.velocity) / self._change))
+            shares = 1.0 - np.arange(1, int(np.ceil(ticks)) + 1) / max(ticks, 1e-300)
+            return np.maximum(shares, 0.0)[:, None] * motion.velocity
         velocities = []
         while motion.velocity.any():
             motion = self.brake(motion)
