@@ -62,6 +62,9 @@ def check_joint_states(stream: JointStream, arm: ArmConfig) -> list[Finding]:
         advice = "raise the broadcaster's (or controller manager's) update rate"
         findings.append(fault(subject, text, advice))
     findings += _check_stamps(stream)
+    if not all(stream.has_velocities):
+        text = "tells no velocities: after a pause the commander cannot know how the arm moves"
+        findings.append(warning(subject, text, "let the broadcaster publish them, too"))
     if not findings:
         text = f"{len(arm.joint_names)} joints and gripper, {stream.rate:.0f} times a second"
         findings = [ok(subject, f"{text}, {_age(stream)}")]

@@ -46,10 +46,12 @@ class JointStream(Stream):
 
     Attributes:
         names, positions: of each message.
+        has_velocities: whether each message tells velocities, too.
     """
 
     names: list[tuple[str, ...]] = field(default_factory=list)
     positions: list[np.ndarray] = field(default_factory=list)
+    has_velocities: list[bool] = field(default_factory=list)
 
 
 @dataclass

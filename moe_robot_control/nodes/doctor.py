@@ -173,6 +173,7 @@ class DoctorNode(Node):
         self._note(joints, from_stamp(message.header.stamp))
         joints.names.append(tuple(message.name))
         joints.positions.append(np.array(message.position))
+        joints.has_velocities.append(len(message.velocity) == len(message.name))
 
     def _on_image(self, camera: str, message: Image) -> None:
         stream = self.robot.cameras[camera]

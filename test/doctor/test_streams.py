@@ -114,6 +114,11 @@ def test_faults_of_joint_states(stream: JointStream, words: list[str]) -> None:
     assert all(word in text for word in words), text
 
 
+def test_joint_states_without_velocities() -> None:
+    found = check_joint_states(replace(joints(), has_velocities=[True, False]), ARM)
+    assert "no velocities" in said(found, Level.WARNING)
+
+
 def test_joints_in_different_messages() -> None:
     stream = joints()
     for i in range(0, len(stream.names), 2):
