@@ -162,6 +162,7 @@ class VelocityCommanderNode(ManagedNode):
         self._reported: str | None = None
         self._ticked: float | None = None
         self._resuming = False
+        self._silent_until = 0.0
         self._scale = np.array([*[parameters["speed_scale"]] * 3, 1.0])
         self._measured_velocity: np.ndarray | None = None
         self._times: collections.deque[tuple[float, float]] = collections.deque(maxlen=_TIMED)
@@ -245,6 +246,7 @@ class VelocityCommanderNode(ManagedNode):
         self._watch.measure(stamp, positions[:-1])
         self._state = stamp, positions
         self._measured_velocity = pick_velocities(message, self._arm.joint_names)
+        self._silent_until = 0.0
         if self._answered is not None and self._answered[0] == stamp:
             for publisher, command in self._answered[1]:
                 publisher.publish(command)
@@ -326,6 +328,7 @@ class VelocityCommanderNode(ManagedNode):
             # what was measured before the gap is old, and newer messages wait to be taken
             self._measured_velocity = None
             self._resuming = True
+            self._silent_until = self._ticked + self.parameters["joint_state_deadline"]
             self._prediction.reset()
             return
         now = self.get_clock().now().nanoseconds
@@ -337,7 +340,9 @@ class VelocityCommanderNode(ManagedNode):
             decision = Decision(None, fault)
         else:
             decision = self._arbiter.decide(now, self._state[1][-1])
-        if self._state is not None:
+        # after a gap the arm may have braked: until a joint state tells, no command is better than
+        # one that goes on from the speed before
+        if self._state is not None and self._ticked >= self._silent_until:
             self._command(decision, self._state[1], None)
         else:
             self._note(decision)
