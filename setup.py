@@ -13,6 +13,7 @@ NODES = (
     "expert_policy",
     "velocity_commander",
     "learner",
+    "joint_state_merger",
     "composed",
 )
 MESSAGES = (
@@ -25,6 +26,7 @@ MESSAGES = (
     "sensor-msgs",
     "std-msgs",
     "std-srvs",
+    "trajectory-msgs",
     "visualization-msgs",
 )
 

@@ -6,16 +6,30 @@ rclpy nor launch.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
+from moe_robot_control.control.arbitration import MODES
 from moe_robot_control.control.arm_config import ArmConfig
 from moe_robot_control.errors import MoeRobotControlError
 from moe_robot_control.policies.spaces import NUM_SCENARIOS, SKILLS, check_skill
 from moe_robot_control.share import share_path
 
-KINDS: tuple[str, ...] = ("sim",)
+KINDS: tuple[str, ...] = ("sim", "deploy")
+"""The simulated bench, or the same graph less the bridge, for an arm with drivers of its own."""
 PACKAGE = "moe_robot_control"
+SIMULATION_ONLY: tuple[str, ...] = (
+    "scenario",
+    "seed",
+    "headless",
+    "lockstep",
+    "true_poses",
+    "autostart",
+    "learned",
+)
+"""Options that mean nothing on a real arm."""
+DEPLOYMENT_ONLY: tuple[str, ...] = ("dry_run",)
+"""Options that mean nothing in the simulation, which waits for commands."""
 
 ParameterValue = bool | int | float | str | list[str]
 
@@ -79,6 +93,10 @@ class GraphOptions:
             and which it activates; empty: nothing is learned.
         perception_model: file of the pose network; empty: the package's own.
         namespace: of all nodes.
+        mode: who commands the arm at first: policy, teleop or idle; empty: the policies in the
+            simulation, nobody on a real arm.
+        speed_scale: share of the wanted end-effector speed that the arm gets, above 0 to 1.
+        dry_run: everything runs, but nothing is published to the real arm.
         parameter_files: YAML files that override those in `config`.
     """
 
@@ -97,6 +115,9 @@ class GraphOptions:
     learned: str = ""
     perception_model: str = ""
     namespace: str = ""
+    mode: str = ""
+    speed_scale: float = 1.0
+    dry_run: bool = False
     parameter_files: tuple[str, ...] = ()
 
 
@@ -116,12 +137,40 @@ def build_graph(options: GraphOptions | None = None) -> list[NodeSpec]:
     """The nodes of a graph.
 
     Raises:
-        GraphError: unknown kind or scenario, or a policy's name that cannot be a node's.
+        GraphError: unknown kind, scenario or mode, an option that the kind does not have, or a
+            policy's name that cannot be a node's.
         UnknownSkillError: unknown skill.
     """
     options = GraphOptions() if options is None else options
-    if options.kind not in KINDS:
-        raise GraphError(f"unknown graph {options.kind!r}: expected one of {', '.join(KINDS)}")
+    check_kind(options.kind)
+    _check_choices(options)
+    simulated = options.kind == "sim"
+    common = {"use_sim_time": simulated, "arm": options.arm}
+    models = {"model_directory": options.model_directory} if options.model_directory else {}
+    nodes = [_bridge(options)] if simulated else []
+    if not options.true_poses:
+        model = {"model": options.perception_model} if options.perception_model else {}
+        nodes.append(_node("perception", options, common | model))
+    nodes.append(_node("manipulation_network", options, common | models | _gate(options)))
+    nodes += _experts(options, common | models)
+    nodes.append(_node("velocity_commander", options, common | _commander(options)))
+    return nodes
+
+
+def check_kind(kind: str) -> None:
+    """Raise `GraphError` unless there is such a graph."""
+    if kind not in KINDS:
+        raise GraphError(f"unknown graph {kind!r}: expected one of {', '.join(KINDS)}")
+
+
+def _check_choices(options: GraphOptions) -> None:
+    foreign = DEPLOYMENT_ONLY if options.kind == "sim" else SIMULATION_ONLY
+    for option in fields(options):
+        # the wall clock is what a real arm has anyway
+        if option.name == "lockstep" or option.name not in foreign:
+            continue
+        if getattr(options, option.name) != option.default:
+            raise GraphError(no_such_option(option.name, options.kind))
     if not 1 <= options.scenario <= NUM_SCENARIOS:
         raise GraphError(
             f"scenario {options.scenario} does not exist: expected 1 to {NUM_SCENARIOS}"
@@ -132,50 +181,66 @@ def build_graph(options: GraphOptions | None = None) -> list[NodeSpec]:
         check_skill(options.skill)
     if options.learned and (options.policy or not options.skill):
         raise GraphError("what is learned is the expert of one skill")
-    simulated = {"use_sim_time": True, "arm": options.arm}
-    models = {"model_directory": options.model_directory} if options.model_directory else {}
-    nodes = [
-        _node(
-            "mujoco_bridge",
-            options,
-            {
-                "arm": options.arm,
-                "scenario": options.scenario,
-                "skill": options.skill,
-                "seed": options.seed,
-                "lockstep": options.lockstep,
-                "viewer": not options.headless,
-                "object_poses": options.true_poses,
-                "autostart": options.autostart,
-            },
-        )
-    ]
-    if not options.true_poses:
-        model = {"model": options.perception_model} if options.perception_model else {}
-        nodes.append(_node("perception", options, simulated | model))
-    gate: dict[str, ParameterValue] = {**simulated, **models}
+    if options.mode not in ("", *MODES):
+        raise GraphError(f"unknown mode {options.mode!r}: expected one of {', '.join(MODES)}")
+    if not 0.0 < options.speed_scale <= 1.0:
+        raise GraphError(f"speed scale {options.speed_scale}: expected above 0, at most 1")
+
+
+def no_such_option(name: str, kind: str) -> str:
+    """Why a graph of `kind` does not have option `name`."""
+    where = "in the simulation" if kind == "sim" else "on a real arm"
+    return f"{name} means nothing {where}: leave it out"
+
+
+def _bridge(options: GraphOptions) -> NodeSpec:
+    return _node(
+        "mujoco_bridge",
+        options,
+        {
+            "arm": options.arm,
+            "scenario": options.scenario,
+            "skill": options.skill,
+            "seed": options.seed,
+            "lockstep": options.lockstep,
+            "viewer": not options.headless,
+            "object_poses": options.true_poses,
+            "autostart": options.autostart,
+        },
+    )
+
+
+def _gate(options: GraphOptions) -> dict[str, ParameterValue]:
+    parameters: dict[str, ParameterValue] = {}
     if options.skill:
-        gate["fixed_expert"] = options.skill
+        parameters["fixed_expert"] = options.skill
     if options.top_k is not None:
-        gate["top_k"] = options.top_k
-    nodes.append(_node("manipulation_network", options, gate))
-    expert = simulated | models
+        parameters["top_k"] = options.top_k
+    return parameters
+
+
+def _experts(options: GraphOptions, common: dict[str, ParameterValue]) -> list[NodeSpec]:
     if options.learned:
         learned = {"model_directory": options.learned, "gaussian": True, "autostart": False}
-        expert |= learned | {"exploration_seed": options.seed}
+        common = common | learned | {"exploration_seed": options.seed}
     if options.policy:
-        expert["shared_policy"] = options.policy
-        all_skills = expert | {"skill": options.skill or "all"}
-        nodes.append(_node("expert_policy", options, all_skills, name=options.policy))
-    else:
-        experts = (options.skill,) if options.skill else SKILLS
-        nodes += [
-            _node("expert_policy", options, expert | {"skill": skill}, name=skill)
-            for skill in experts
-        ]
-    commander = simulated | {"lockstep": options.lockstep}
-    nodes.append(_node("velocity_commander", options, commander))
-    return nodes
+        all_skills = {"shared_policy": options.policy, "skill": options.skill or "all"}
+        return [_node("expert_policy", options, common | all_skills, name=options.policy)]
+    experts = (options.skill,) if options.skill else SKILLS
+    return [
+        _node("expert_policy", options, common | {"skill": skill}, name=skill) for skill in experts
+    ]
+
+
+def _commander(options: GraphOptions) -> dict[str, ParameterValue]:
+    parameters: dict[str, ParameterValue] = {"lockstep": options.lockstep and options.kind == "sim"}
+    if options.mode:
+        parameters["mode"] = options.mode
+    if options.speed_scale != 1.0:
+        parameters["speed_scale"] = options.speed_scale
+    if options.dry_run:
+        parameters["dry_run"] = True
+    return parameters
 
 
 def _node(
@@ -184,14 +249,15 @@ def _node(
     parameters: dict[str, ParameterValue],
     name: str | None = None,
 ) -> NodeSpec:
+    files = [share_path(f"config/{executable}.yaml")]
+    of_kind = share_path(f"config/{options.kind}/{executable}.yaml")
+    if of_kind.is_file():
+        files.append(of_kind)
     return NodeSpec(
         executable=executable,
         name=name or executable,
         parameters=parameters,
-        parameter_files=(
-            share_path(f"config/{executable}.yaml"),
-            *map(Path, options.parameter_files),
-        ),
+        parameter_files=(*files, *map(Path, options.parameter_files)),
         namespace=options.namespace,
     )
 

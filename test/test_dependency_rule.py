@@ -16,7 +16,7 @@ PACKAGE = "moe_robot_control"
 SOURCES = sorted((ROOT / PACKAGE).rglob("*.py"))
 
 CORES = ("world", "perception", "policies", "control", "demonstrations")
-ABOVE_CORES = ("learning", "evaluation", "nodes", "console")
+ABOVE_CORES = ("learning", "evaluation", "doctor", "nodes", "console")
 ROS = (
     "rclpy",
     "launch",
@@ -30,6 +30,7 @@ ROS = (
     "sensor_msgs",
     "std_msgs",
     "std_srvs",
+    "trajectory_msgs",
     "visualization_msgs",
 )
 TRAINING = ("torch", "onnx", "onnxscript")
@@ -41,6 +42,7 @@ DEPLOYED_NODES = (
     "velocity_commander",
     "composed",
     "mujoco_bridge",
+    "doctor",
 )
 
 

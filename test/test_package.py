@@ -21,6 +21,7 @@ NODES = (
     "expert_policy",
     "velocity_commander",
     "learner",
+    "joint_state_merger",
     "composed",
 )
 

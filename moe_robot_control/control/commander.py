@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from moe_robot_control.control.arm_config import ArmConfig
-from moe_robot_control.control.differential_ik import joint_velocities
+from moe_robot_control.control.differential_ik import resolve_rates
+from moe_robot_control.control.guard import Guard
 from moe_robot_control.control.kinematics import Kinematics
-from moe_robot_control.policies.spaces import ACTION_HIGH, ACTION_LOW, CONTROL_PERIOD
+from moe_robot_control.control.ramp import Motion, Ramp
+from moe_robot_control.policies.spaces import ACTION_HIGH, ACTION_LOW
 
 JOINT_LIMIT_GAIN = 8.0
 """A joint's speed towards its limit is at most this times the distance left [1/s]."""
@@ -18,27 +20,80 @@ GRIPPER_OPEN_ABOVE = 0.05
 """Hysteresis of the gripper [m]: a wanted opening in between keeps the present state."""
 
 
+FARTHEST = 100.0
+"""A joint position beyond this is no measurement [rad]."""
+MEASURED_EXCESS = 1.2
+"""An arm may be measured to be so much faster than was ever commanded."""
+_SHARES = (0.5, 0.2)
+"""Parts of a wish that are tried where the whole of it is not permitted."""
+
+
 class Commander:
     """Turns end-effector velocities into joint velocities by damped least squares.
 
-    The tip's orientation is held. Output respects joint position, velocity and acceleration
-    limits and the workspace box, and is finite for any input: a row with a value that is not
-    finite is treated as a wish to stand still. The environments step it with a batch of
-    simulations, the node with a batch of one: the same code.
+    The tip's orientation is held. Output is finite for any input: a row with a value that is
+    not finite, or a joint beyond `FARTHEST`, is treated as a wish to stand still. The
+    environments step it with a batch of simulations, the node with a batch of one: the same
+    code, but that one arm is guarded.
+
+    Where limits contradict each other, this is their order:
+
+    1. Joint velocity, acceleration and jerk: never broken, also on the way to rest, which takes
+       `ramp.STOP_TIME` at most.
+    2. Joint positions, workspace, keep-out boxes, table, distances between links: never broken by
+       a guarded arm that follows its commands, as it goes nowhere from where it could not come
+       to rest within the first (`guard.Guard`). If measured positions jump beyond one, the arm
+       comes to rest by the first and then moves only so that it gets no worse. A batch is not
+       guarded: there joints and tip are slowed down before their limits.
+    3. Singularities, the tip's orientation, the posture, and at last the wanted velocity.
     """
 
-    def __init__(self, config: ArmConfig, batch_size: int = 1) -> None:
+    def __init__(self, config: ArmConfig, batch_size: int = 1, guarded: bool | None = None) -> None:
+        """Read the arm's kinematics.
+
+        Args:
+            config: the arm.
+            batch_size: arms n that are stepped together.
+            guarded: whether every command is checked; only for a batch of one, where it is so
+                by default.
+
+        Raises:
+            KinematicsError, ArmConfigError: the arm's MJCF does not fit its file.
+            ValueError: guarded, but not a batch of one.
+        """
         self.config = config
         self.kinematics = Kinematics(config.kinematics, config.joint_names, config.tip_site)
         self._batch_size = batch_size
-        self._velocity = np.zeros((batch_size, self.kinematics.num_joints))
+        self._ramp = Ramp(config)
+        self._motion = self._ramp.still(batch_size)
         self._gripper_open = np.ones(batch_size, dtype=bool)
+        guarded = batch_size == 1 if guarded is None else guarded
+        if guarded and batch_size != 1:
+            raise ValueError(f"only one arm can be guarded, not {batch_size}")
+        self._guard = Guard(config, self.kinematics, self._ramp) if guarded else None
+
+    @property
+    def slowed_by(self) -> str:
+        """What a guarded arm was slowed down for in the last step; empty when it was not."""
+        return "" if self._guard is None else self._guard.slowed_by
 
     def reset(self, ids: np.ndarray | None = None, gripper_open: np.ndarray | bool = True) -> None:
         """Forget the last command of simulations `ids` (all by default)."""
         rows = slice(None) if ids is None else ids
-        self._velocity[rows] = 0.0
+        self._motion.velocity[rows] = 0.0
+        self._motion.change[rows] = 0.0
         self._gripper_open[rows] = gripper_open
+
+    def resume(self, velocities: np.ndarray) -> None:
+        """Go on from the joint velocities [rad/s] that one arm is measured to have, after a gap.
+
+        Meanwhile its driver may have braked, or not. Velocities that the arm cannot have are
+        ignored. Shape (joints,).
+        """
+        limit = self._ramp.max_velocity
+        if (np.abs(velocities) <= MEASURED_EXCESS * limit).all():
+            clipped = np.clip(velocities, -limit, limit)[None]
+            self._motion = Motion(clipped, np.zeros_like(clipped))
 
     def step(
         self, joint_positions: np.ndarray, action: np.ndarray
@@ -58,22 +113,27 @@ class Commander:
         """
         q = self._check(joint_positions, self.kinematics.num_joints, "joint_positions")
         action = self._check(action, 4, "action")
-        usable = np.isfinite(action).all(axis=-1) & np.isfinite(q).all(axis=-1)
-        q = np.where(np.isfinite(q), q, self.config.home)
+        measured = np.abs(q) < FARTHEST
+        usable = np.isfinite(action).all(axis=-1) & measured.all(axis=-1)
+        q = np.where(measured, q, self.config.home)
         action = np.clip(
             np.where(usable[:, None], action, [0.0, 0.0, 0.0, np.nan]), ACTION_LOW, ACTION_HIGH
         )
         velocity = np.where(usable[:, None], self._solve(q, action[:, :3]), 0.0)
         self._gripper_open |= action[:, 3] > GRIPPER_OPEN_ABOVE
         self._gripper_open &= ~(action[:, 3] < GRIPPER_CLOSE_BELOW)
-        width = np.where(self._gripper_open, self.config.max_gripper_width, 0.0)
-        return self._limit(q, velocity), width
+        config = self.config
+        width = np.where(self._gripper_open, config.max_gripper_width, config.min_gripper_width)
+        if self._guard is None:
+            self._motion = self._limit(q, velocity)
+        else:
+            self._motion = self._guarded(q, velocity) if usable[0] else self._braked()
+        return self._motion.velocity.copy(), width
 
-    def stop(self, joint_positions: np.ndarray) -> np.ndarray:
-        """Joint velocities [rad/s], (n, joints): ramp to zero at the acceleration limit."""
-        q = self._check(joint_positions, self.kinematics.num_joints, "joint_positions")
-        q = np.where(np.isfinite(q), q, self.config.home)
-        return self._limit(q, np.zeros_like(self._velocity))
+    def stop(self) -> np.ndarray:
+        """Joint velocities [rad/s], (n, joints): a tick of the way to rest."""
+        self._motion = self._braked()
+        return self._motion.velocity.copy()
 
     def _check(self, value: np.ndarray, size: int, name: str) -> np.ndarray:
         value = np.asarray(value, dtype=np.float64)
@@ -83,27 +143,36 @@ class Commander:
 
     def _solve(self, q: np.ndarray, linear: np.ndarray) -> np.ndarray:
         config = self.config
-        position, _ = self.kinematics.forward(q)
+        position, rotation, jacobian = self.kinematics.forward_and_jacobian(q)
         linear = np.clip(
             linear,
             WORKSPACE_GAIN * (config.workspace_lower - position),
             WORKSPACE_GAIN * (config.workspace_upper - position),
         )
-        return joint_velocities(self.kinematics, q, linear, config.rotation, config.home)
+        return resolve_rates(rotation, jacobian, q, linear, config.rotation, config.home)
 
-    def _limit(self, q: np.ndarray, velocity: np.ndarray) -> np.ndarray:
-        config = self.config
+    def _guarded(self, q: np.ndarray, velocity: np.ndarray) -> Motion:
+        """The wish, or the largest part of it after which the arm can still come to rest."""
+        guard = self._guard
+        wish = guard.soften(q[0], velocity[0])[None]
+        motion = self._limit(q, wish)
+        if guard.permits(q[0], motion):
+            return motion
+        for share in _SHARES:
+            motion = self._limit(q, share * wish)
+            if guard.permits(q[0], motion):
+                return motion
+        return self._braked()
+
+    def _braked(self) -> Motion:
+        return self._ramp.brake(self._motion)
+
+    def _limit(self, q: np.ndarray, velocity: np.ndarray) -> Motion:
         # one scale for all joints keeps the direction of the motion
-        excess = np.max(np.abs(velocity) / config.joint_velocity, axis=-1, keepdims=True)
+        excess = np.max(np.abs(velocity) / self._ramp.max_velocity, axis=-1, keepdims=True)
         velocity = self._brake(q, velocity / np.maximum(excess, 1.0))
-        # as does one scale for all changes: a slow joint would else bend the tip's path
-        change = config.joint_acceleration * CONTROL_PERIOD
-        wanted = velocity - self._velocity
-        excess = np.max(np.abs(wanted) / change, axis=-1, keepdims=True)
-        velocity = self._brake(q, self._velocity + wanted / np.maximum(excess, 1.0))
-        velocity = np.clip(velocity, self._velocity - change, self._velocity + change)
-        self._velocity = velocity
-        return velocity.copy()
+        velocity = self._brake(q, self._ramp.approach(self._motion, velocity))
+        return self._ramp.follow(self._motion, velocity)
 
     def _brake(self, q: np.ndarray, velocity: np.ndarray) -> np.ndarray:
         """Slow joints down before their limits, each by itself."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import mujoco
@@ -14,6 +15,42 @@ from moe_robot_control.errors import MoeRobotControlError
 
 class KinematicsError(MoeRobotControlError):
     """The arm's MJCF cannot be read or does not hold the chain."""
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Where every link of some configurations is, in the base frame.
+
+    Attributes:
+        transforms: of the base (first) and of every link behind its joint.
+            Shape (n, joints + 1, 4, 4).
+        tip: the tip [m]. Shape (n, 3).
+    """
+
+    transforms: np.ndarray
+    tip: np.ndarray
+
+    @property
+    def origins(self) -> np.ndarray:
+        """The links' origins [m]. Shape (n, joints + 1, 3)."""
+        return self.transforms[..., :3, 3]
+
+    @property
+    def rotations(self) -> np.ndarray:
+        """The links' rotation matrices. Shape (n, joints + 1, 3, 3)."""
+        return self.transforms[..., :3, :3]
+
+    @property
+    def axes(self) -> np.ndarray:
+        """The joints' axes. Shape (n, joints, 3)."""
+        return self.rotations[:, 1:, :, 2]
+
+    @property
+    def jacobian(self) -> np.ndarray:
+        """Geometric Jacobian of the tip: linear rows, then angular. Shape (n, 6, joints)."""
+        axes = self.axes
+        linear = cross(axes, self.tip[:, None] - self.origins[:, 1:])
+        return np.swapaxes(np.concatenate([linear, axes], axis=-1), -1, -2)
 
 
 class Kinematics:
@@ -30,7 +67,7 @@ class Kinematics:
         Raises:
             KinematicsError: the file is unreadable, or a joint or the site is missing.
         """
-        model = _read_model(Path(mjcf))
+        model = read_model(Path(mjcf))
         names = [model.joint(i).name for i in range(model.njnt)]
         missing = [name for name in joint_names if name not in names]
         if missing:
@@ -51,6 +88,7 @@ class Kinematics:
             body = int(model.body_parentid[body])
         self.num_joints = len(joint_names)
         self._chain = chain[::-1]
+        self._segments, self._tip = self._join_segments()
         if [index for *_, index in self._chain if index is not None] != list(range(len(names)))[
             : self.num_joints
         ]:
@@ -88,6 +126,33 @@ class Kinematics:
         )
         return position, rotation, np.concatenate([linear, np.swapaxes(axes, -1, -2)], axis=-2)
 
+    def frames(self, joint_positions: np.ndarray) -> Frames:
+        """Frames of all links, quicker than `forward`: (n, joints) [rad]."""
+        count = self.num_joints
+        turns = np.zeros((len(joint_positions), count, 4, 4))
+        turns[..., 2, 2] = turns[..., 3, 3] = 1.0
+        turns[..., 0, 0] = turns[..., 1, 1] = np.cos(joint_positions)
+        turns[..., 1, 0] = np.sin(joint_positions)
+        turns[..., 0, 1] = -turns[..., 1, 0]
+        steps = self._segments @ turns
+        frames = np.empty((len(joint_positions), count + 1, 4, 4))
+        frames[:, 0] = np.eye(4)
+        for joint in range(count):
+            np.matmul(frames[:, joint], steps[:, joint], out=frames[:, joint + 1])
+        return Frames(frames, frames[:, -1, :3, 3] + frames[:, -1, :3, :3] @ self._tip)
+
+    def _join_segments(self) -> tuple[np.ndarray, np.ndarray]:
+        """Transforms from each joint to the next, (joints, 4, 4), and the tip's offset, (3,)."""
+        segments, segment = [], np.eye(4)
+        for offset, turn, joint in self._chain:
+            step = np.eye(4)
+            step[:3, :3], step[:3, 3] = turn, offset
+            segment = segment @ step
+            if joint is not None:
+                segments.append(segment)
+                segment = np.eye(4)
+        return np.array(segments), segment[:3, 3]
+
     def _walk(
         self, joint_positions: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -106,12 +171,27 @@ class Kinematics:
                 axes[..., joint, :] = rotation[..., :, 2]
                 c, s = cos[..., joint, None], sin[..., joint, None]
                 x, y = rotation[..., :, 0], rotation[..., :, 1]
-                rotation = np.stack([c * x + s * y, c * y - s * x, rotation[..., :, 2]], axis=-1)
+                turned = np.empty((*batch, 3, 3))
+                turned[..., 0], turned[..., 1] = c * x + s * y, c * y - s * x
+                turned[..., 2] = rotation[..., :, 2]
+                rotation = turned
         return position, rotation, origins, axes
 
 
+def cross(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Cross products along the last axis; much quicker than NumPy's for small arrays."""
+    a, b, c = first[..., 0], first[..., 1], first[..., 2]
+    x, y, z = second[..., 0], second[..., 1], second[..., 2]
+    return np.stack([b * z - c * y, c * x - a * z, a * y - b * x], axis=-1)
+
+
 @functools.lru_cache(maxsize=8)
-def _read_model(path: Path) -> mujoco.MjModel:
+def read_model(path: Path) -> mujoco.MjModel:
+    """The arm's model.
+
+    Raises:
+        KinematicsError: there is no such file, or MuJoCo refuses it.
+    """
     if not path.is_file():
         raise KinematicsError(f"{path}: no such file")
     try:

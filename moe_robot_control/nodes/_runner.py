@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import rclpy
@@ -12,6 +15,7 @@ import yaml
 from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
 
 from moe_robot_control.errors import MoeRobotControlError
 from moe_robot_control.nodes._lifecycle import ManagedNode
@@ -29,6 +33,8 @@ def run_nodes(
 ) -> int:
     """Build nodes and spin them in one executor until SIGINT or SIGTERM.
 
+    Nodes with a method `come_to_rest` are told to do so before they end.
+
     Args:
         builders: each makes one node, after rclpy is initialised.
         name: begins the line about an error.
@@ -41,16 +47,22 @@ def run_nodes(
     nodes: list[Node] = []
     try:
         check_parameter_files(argv)
-        rclpy.init(args=argv)
+        # rclpy's own handlers would end the context, and with it the last commands, at once
+        rclpy.init(args=argv, signal_handler_options=SignalHandlerOptions.NO)
         executor = LeanExecutor()
-        for build in builders:
-            node = build()
-            nodes.append(node)
-            executor.add_node(node)
-        for node in nodes:
-            if isinstance(node, ManagedNode):
-                node.start()
-        executor.spin()
+        with _signals_end(executor):
+            for build in builders:
+                node = build()
+                nodes.append(node)
+                executor.add_node(node)
+            for node in nodes:
+                if isinstance(node, ManagedNode):
+                    node.start()
+            executor.spin()
+            for node in nodes:
+                rest = getattr(node, "come_to_rest", None)
+                if rest is not None:
+                    rest()
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     except (MoeRobotControlError, ParameterException) as error:
@@ -70,6 +82,30 @@ def run_nodes(
                 close()
         rclpy.try_shutdown()
     return 0
+
+
+@contextmanager
+def _signals_end(executor: LeanExecutor) -> Iterator[None]:
+    """SIGINT and SIGTERM let the executor return meanwhile; a second one interrupts."""
+    asked = False
+
+    def on_signal(number: int, _: object) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+        executor.stop_spinning()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, on_signal) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def check_parameter_files(argv: Sequence[str]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 from geometry_msgs.msg import PoseWithCovarianceStamped
 from sensor_msgs.msg import JointState
 
@@ -85,8 +86,12 @@ class SceneNode(ManagedNode):
         self.get_logger().error(text, throttle_duration_sec=2.0)
 
     def _on_pose(self, name: str, message: PoseWithCovarianceStamped) -> None:
+        position = from_pose(message)
+        if not np.isfinite(position).all():
+            self.complain(f"objects/{name}/pose: position is not finite; ignored")
+            return
         stamp = from_stamp(message.header.stamp)
-        self._pass_on(self._synchronizer.add_position(stamp, name, from_pose(message)))
+        self._pass_on(self._synchronizer.add_position(stamp, name, position))
 
     def _on_visible(self, message: JointState) -> None:
         stamp = from_stamp(message.header.stamp)
@@ -98,9 +103,13 @@ class SceneNode(ManagedNode):
         except MessageError as error:
             self.complain(f"joint_states: {error}")
             return
+        if not np.isfinite(positions).all():
+            # what is remembered of the scene moves with the arm: it would stay spoilt
+            self.complain("joint_states: positions are not finite; ignored")
+            return
         stamp = from_stamp(message.header.stamp)
-        completed = self._synchronizer.add_joint_state(stamp, positions[:-1], positions[-1])
-        self._pass_on(completed)
+        opening = self.arm.gripper_opening(positions[-1])
+        self._pass_on(self._synchronizer.add_joint_state(stamp, positions[:-1], opening))
 
     def _pass_on(self, completed: tuple[int, Scene] | None) -> None:
         if completed is not None:

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import argparse
 
-from moe_robot_control.graph import KINDS, GraphOptions
+from moe_robot_control.control.arbitration import MODES
+from moe_robot_control.graph import KINDS, GraphError, GraphOptions, check_kind, no_such_option
+
+_ONLY = {
+    "sim": ("scenario", "seed", "viewer", "real_time", "true_poses", "wait", "learned"),
+    "deploy": ("dry_run",),
+}
+"""Arguments that only this kind of graph has; None, False or empty where they are not given."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that choose a graph."""
     parser.add_argument("kind", nargs="?", default="sim", help=f"one of {', '.join(KINDS)}")
-    parser.add_argument("--scenario", type=int, default=1, help="1 to 7: skills to be done")
+    parser.add_argument("--scenario", type=int, help="1 to 7: skills to be done")
     parser.add_argument("--skill", default="", help="do only this skill, with its expert alone")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the first episode")
+    parser.add_argument("--seed", type=int, help="seed of the first episode")
     parser.add_argument("--viewer", action="store_true", help="open MuJoCo's viewer")
     parser.add_argument("--arm", default="panda", help="name in config/arms, or a YAML file")
     parser.add_argument(
@@ -33,6 +40,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--perception-model", default="", help="the pose network's ONNX file")
     parser.add_argument("--namespace", default="", help="namespace of all nodes")
     parser.add_argument(
+        "--mode",
+        default="",
+        help=f"who commands the arm at first: {', '.join(MODES)}; a real arm waits in idle",
+    )
+    parser.add_argument(
+        "--speed-scale", type=float, default=1.0, help="share of the wanted speed, above 0 to 1"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="deploy: publish nothing to the arm")
+    parser.add_argument(
         "--parameters",
         action="append",
         default=[],
@@ -42,12 +58,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def options_from(arguments: argparse.Namespace) -> GraphOptions:
-    """The options that were chosen."""
+    """The options that were chosen.
+
+    Raises:
+        GraphError: an unknown kind of graph, or an option that this kind does not have.
+    """
+    check_kind(arguments.kind)
+    foreign = [name for kind, names in _ONLY.items() if kind != arguments.kind for name in names]
+    for name in foreign:
+        value = getattr(arguments, name)
+        # a seed of 0 was given, too
+        if value is not None and value is not False and value != "":
+            raise GraphError(no_such_option(f"--{name.replace('_', '-')}", arguments.kind))
     return GraphOptions(
         kind=arguments.kind,
-        scenario=arguments.scenario,
+        scenario=1 if arguments.scenario is None else arguments.scenario,
         skill=arguments.skill,
-        seed=arguments.seed,
+        seed=arguments.seed or 0,
         headless=not arguments.viewer,
         arm=arguments.arm,
         lockstep=not arguments.real_time,
@@ -59,13 +86,18 @@ def options_from(arguments: argparse.Namespace) -> GraphOptions:
         learned=arguments.learned,
         perception_model=arguments.perception_model,
         namespace=arguments.namespace,
+        mode=arguments.mode,
+        speed_scale=arguments.speed_scale,
+        dry_run=arguments.dry_run,
         parameter_files=tuple(arguments.parameters),
     )
 
 
 def to_arguments(options: GraphOptions) -> list[str]:
     """The command line that chooses `options`."""
-    arguments = [options.kind, "--scenario", str(options.scenario), "--seed", str(options.seed)]
+    arguments = [options.kind]
+    if options.kind == "sim":
+        arguments += ["--scenario", str(options.scenario), "--seed", str(options.seed)]
     for flag, value in (
         ("--skill", options.skill),
         ("--arm", options.arm),
@@ -74,6 +106,7 @@ def to_arguments(options: GraphOptions) -> list[str]:
         ("--learned", options.learned),
         ("--perception-model", options.perception_model),
         ("--namespace", options.namespace),
+        ("--mode", options.mode),
     ):
         if value:
             arguments += [flag, value]
@@ -82,9 +115,12 @@ def to_arguments(options: GraphOptions) -> list[str]:
         ("--real-time", not options.lockstep),
         ("--true-poses", options.true_poses),
         ("--wait", not options.autostart),
+        ("--dry-run", options.dry_run),
     ):
         if chosen:
             arguments.append(flag)
+    if options.speed_scale != 1.0:
+        arguments += ["--speed-scale", repr(options.speed_scale)]
     if options.top_k is not None:
         arguments += ["--top-k", str(options.top_k)]
     for path in options.parameter_files:

@@ -9,8 +9,11 @@ import rclpy
 
 
 @contextmanager
-def context_of(domain: int) -> Iterator[rclpy.Context]:
-    """A context in a ROS domain, which leaves the process's arguments and signals alone."""
+def context_of(domain: int | None) -> Iterator[rclpy.Context]:
+    """A context in a ROS domain, which leaves the process's arguments and signals alone.
+
+    None: the domain of the environment.
+    """
     context = rclpy.Context()
     rclpy.init(
         args=[],

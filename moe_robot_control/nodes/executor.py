@@ -24,15 +24,23 @@ _BURST = 50
 class LeanExecutor(SingleThreadedExecutor):
     """Waits for messages and timers; looks after everything else 20 times a second.
 
+    A service among a node's `urgent_services`, if it has that attribute, is looked after at once.
+
     rclpy's executor enters every entity of every node into every wait. Eleven nodes have some
     500 (six parameter services and a dozen events each), of which a tick concerns three: the
     waits would take most of the time.
     """
 
+    _asked_to_stop = False
+
+    def stop_spinning(self) -> None:
+        """Let `spin` return after the callback under way; may be called by a signal handler."""
+        self._asked_to_stop = True
+
     def spin(self) -> None:
-        """Execute callbacks until shutdown."""
+        """Execute callbacks until shutdown, or until `stop_spinning`."""
         look_after = time.monotonic()
-        while self._context.ok() and not self._is_shutdown:
+        while self._context.ok() and not self._is_shutdown and not self._asked_to_stop:
             now = time.monotonic()
             if now >= look_after:
                 self._serve_everything()
@@ -60,10 +68,17 @@ class LeanExecutor(SingleThreadedExecutor):
         nodes = self.get_nodes()
         subscriptions = [s for node in nodes for s in node.subscriptions]
         timers = [(timer, node) for node in nodes for timer in node.timers]
+        services = [s for node in nodes for s in getattr(node, "urgent_services", ())]
         guards = [guard for guard in (self._guard, self._sigint_gc) if guard is not None]
         with self._context.handle:
             wait_set = _rclpy.WaitSet(
-                len(subscriptions), len(guards), len(timers), 0, 0, 0, self._context.handle
+                len(subscriptions),
+                len(guards),
+                len(timers),
+                0,
+                len(services),
+                0,
+                self._context.handle,
             )
             wait_set.clear_entities()
             try:
@@ -71,6 +86,8 @@ class LeanExecutor(SingleThreadedExecutor):
                     wait_set.add_subscription(subscription.handle)
                 for timer, _ in timers:
                     wait_set.add_timer(timer.handle)
+                for service in services:
+                    wait_set.add_service(service.handle)
                 for guard in guards:
                     wait_set.add_guard_condition(guard.handle)
             except InvalidHandle:
@@ -80,6 +97,9 @@ class LeanExecutor(SingleThreadedExecutor):
                 raise ExternalShutdownException()
             messages = set(wait_set.get_ready_entities("subscription"))
             due = set(wait_set.get_ready_entities("timer"))
+            urgent = bool(wait_set.get_ready_entities("service"))
+        if urgent:
+            self._serve_everything()
         for timer, node in timers:
             if _pointer(timer) in due and timer.handle.is_timer_ready():
                 task = self._make_handler(timer, node, self._take_timer)
@@ -90,7 +110,7 @@ class LeanExecutor(SingleThreadedExecutor):
         for subscription in subscriptions:
             if _pointer(subscription) in messages:
                 _take(subscription)
-        return bool(messages or due)
+        return bool(messages or due or urgent)
 
 
 def _pointer(entity: Subscription | Timer) -> int | None:

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from types import FrameType, TracebackType
 from typing import TextIO
 
@@ -25,7 +26,7 @@ class ProcessGroup:
     """Starts processes, shows their output line by line, and ends all of them on exit.
 
     Each process has a session of its own, so that Ctrl-C reaches it only through this one; on
-    Linux the kernel kills them when this process dies in any other way.
+    Linux the kernel ends them when this process dies in any other way.
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class ProcessGroup:
         environment: Mapping[str, str] | None = None,
         output: TextIO | None = None,
         catch_signals: bool = True,
+        death_signal: int = signal.SIGKILL,
     ) -> None:
         """Describe the processes.
 
@@ -42,11 +44,14 @@ class ProcessGroup:
             environment: of the processes.
             output: where their output goes (stdout by default).
             catch_signals: end on SIGINT and SIGTERM; only possible in the main thread.
+            death_signal: what the kernel sends them when this process is killed: one that they
+                can answer, where an arm is to be brought to rest first.
         """
         self._commands = commands
         self._environment = None if environment is None else dict(environment)
         self._output = output or sys.stdout
         self._catch_signals = catch_signals
+        self._death_signal = death_signal
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._old_handlers: dict[int, object] = {}
         self._wake_read, self._wake_write = os.pipe()
@@ -145,7 +150,7 @@ class ProcessGroup:
             stderr=subprocess.STDOUT,
             env=self._environment,
             start_new_session=True,
-            preexec_fn=_prepare_child,
+            preexec_fn=partial(_prepare_child, self._death_signal),
         )
         self._processes[name] = process
         width = max(map(len, self._commands))
@@ -168,11 +173,11 @@ class ProcessGroup:
             pass  # closed: nobody waits any more
 
 
-def _prepare_child() -> None:
+def _prepare_child(death_signal: int) -> None:
     # until rclpy has its handlers, an interrupt would end the child with a traceback
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if _LIBC is not None:
-        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        _LIBC.prctl(_PR_SET_PDEATHSIG, int(death_signal))
 
 
 class Tail:

@@ -10,6 +10,7 @@ from builtin_interfaces.msg import Time
 from geometry_msgs.msg import PoseStamped, PoseWithCovarianceStamped, TwistStamped
 from sensor_msgs.msg import CameraInfo, Image, JointState
 from std_msgs.msg import Float64MultiArray, MultiArrayDimension
+from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from moe_robot_control.errors import MoeRobotControlError
 
@@ -99,22 +100,38 @@ def pick_positions(message: JointState, names: Sequence[str]) -> np.ndarray:
     """Positions of the joints `names`, whatever their order in the message. Shape (n,).
 
     Raises:
-        MessageError: a joint is missing, or not as many positions as names.
+        MessageError: a joint is missing or named twice, or not as many positions as names.
     """
     values = from_named_values(message)
+    if len(values) < len(message.name):
+        twice = next(name for name in values if message.name.count(name) > 1)
+        raise MessageError(f"joint {twice!r} is named twice")
     try:
         return np.array([values[name] for name in names])
     except KeyError as error:
         raise MessageError(f"joint {error.args[0]!r} is missing") from None
 
 
-def to_twist(stamp: int, frame: str, velocity: np.ndarray) -> TwistStamped:
-    """A linear velocity [m/s], shape (3,), without rotation."""
+def pick_velocities(message: JointState, names: Sequence[str]) -> np.ndarray | None:
+    """Velocities of the joints `names`, shape (n,); None where the message tells none."""
+    if len(message.velocity) != len(message.name):
+        return None
+    values = dict(zip(message.name, message.velocity, strict=True))
+    velocities = np.array([values.get(name, np.nan) for name in names])
+    return velocities if np.isfinite(velocities).all() else None
+
+
+def to_twist(
+    stamp: int, frame: str, velocity: np.ndarray, angular: Sequence[float] = (0.0, 0.0, 0.0)
+) -> TwistStamped:
+    """A linear velocity [m/s] and an angular one [rad/s], shapes (3,)."""
     message = TwistStamped()
     message.header.stamp = to_stamp(stamp)
     message.header.frame_id = frame
     linear = message.twist.linear
     linear.x, linear.y, linear.z = (float(v) for v in velocity)
+    turn = message.twist.angular
+    turn.x, turn.y, turn.z = (float(v) for v in angular)
     return message
 
 
@@ -168,6 +185,19 @@ def to_command(stamp: int | None, values: Sequence[float] | np.ndarray) -> Float
     label = "" if stamp is None else str(stamp)
     message.layout.dim = [MultiArrayDimension(label=label, size=size, stride=size)]
     return message
+
+
+def to_trajectory(
+    names: Sequence[str], positions: np.ndarray, velocities: np.ndarray, after: float
+) -> JointTrajectory:
+    """One point [rad], [rad/s] that joints pass `after` [s] from when the message arrives."""
+    nanoseconds = round(after * NANOSECONDS)
+    point = JointTrajectoryPoint(
+        positions=array.array("d", positions), velocities=array.array("d", velocities)
+    )
+    point.time_from_start.sec, point.time_from_start.nanosec = divmod(nanoseconds, NANOSECONDS)
+    # a stamp of zero: begin at once
+    return JointTrajectory(joint_names=list(names), points=[point])
 
 
 def from_command(message: Float64MultiArray, size: int) -> tuple[int | None, np.ndarray]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Mapping
 
@@ -29,11 +30,18 @@ def run(arguments: argparse.Namespace) -> int:
         where that is zero, after a line on stderr that names the node.
     """
     try:
-        commands = graph_commands(options_from(arguments), arguments.composed)
+        options = options_from(arguments)
+        commands = graph_commands(options, arguments.composed)
     except MoeRobotControlError as error:
         print(f"up: {error}", file=sys.stderr)
         return 2
-    with ProcessGroup(commands, graph_environment()) as group:
+    if options.dry_run:
+        print("up: dry run: nothing is published to the arm", file=sys.stderr)
+    simulated = options.kind == "sim"
+    environment = graph_environment(local=simulated)
+    # a commander that is killed leaves a real arm's controllers with its last command
+    death_signal = signal.SIGKILL if simulated else signal.SIGTERM
+    with ProcessGroup(commands, environment, death_signal=death_signal) as group:
         ended = group.wait()
     if ended is None:
         return 0
@@ -61,10 +69,19 @@ def graph_commands(options: GraphOptions, composed: bool) -> dict[str, list[str]
     }
 
 
-def graph_environment(environment: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The environment of the nodes: not discovered beyond this machine unless asked for."""
+def graph_environment(
+    environment: Mapping[str, str] | None = None, local: bool = True
+) -> dict[str, str]:
+    """The environment of the nodes.
+
+    Args:
+        environment: to begin with; by default this process's.
+        local: not discovered beyond this machine unless asked for. The drivers of an arm and
+            its cameras may run on others.
+    """
     environment = dict(os.environ if environment is None else environment)
-    environment.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    if local:
+        environment.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     environment.setdefault("RCUTILS_COLORIZED_OUTPUT", "0")
     environment.setdefault("PYTHONUNBUFFERED", "1")
     # small models on few cores: threads would only wait for each other

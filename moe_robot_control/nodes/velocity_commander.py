@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import collections
+import re
 import sys
+import time
 from functools import partial
 
 import numpy as np
@@ -12,12 +15,18 @@ from rclpy.clock import Clock, ClockType
 from rclpy.parameter import Parameter
 from rclpy.publisher import Publisher
 from sensor_msgs.msg import JointState
-from std_msgs.msg import Float64MultiArray
+from std_msgs.msg import Bool, Float64MultiArray
 from std_srvs.srv import Trigger
+from trajectory_msgs.msg import JointTrajectory
 
 from moe_robot_control.control.arbitration import MODES, Arbiter, Decision
 from moe_robot_control.control.arm_config import ArmConfig
 from moe_robot_control.control.commander import Commander
+from moe_robot_control.control.outputs import HORIZON, TrajectoryPoint, tip_twist
+from moe_robot_control.control.prediction import Prediction
+from moe_robot_control.control.ramp import STOP_TIME
+from moe_robot_control.control.watchdog import JointWatch
+from moe_robot_control.errors import MoeRobotControlError
 from moe_robot_control.nodes._lifecycle import ManagedNode
 from moe_robot_control.nodes._runner import run_nodes
 from moe_robot_control.nodes.qos import COMMAND, EVENTS, SENSOR
@@ -27,24 +36,36 @@ from moe_robot_control.nodes.ros_messages import (
     from_stamp,
     from_twist,
     pick_positions,
+    pick_velocities,
     to_command,
     to_stamp,
+    to_trajectory,
     to_twist,
 )
 from moe_robot_control.policies.spaces import CONTROL_PERIOD, DECISION_PERIOD, SKILLS
 
 _DECISION = round(DECISION_PERIOD * 1e9)
+_GAP = 0.09
+"""After so long without a tick of its own the node looks how the arm moves now [s]."""
+_TIMED = 1000
+"""Ticks whose compute time diagnostics tell of."""
+
+
+class CommanderError(MoeRobotControlError):
+    """Settings of the commander that do not go together."""
 
 
 class VelocityCommanderNode(ManagedNode):
-    """Publishes joint velocities and gripper openings for ros2_control's controllers.
+    """Publishes what the arm's driver takes (`ArmConfig.output`) and gripper openings.
 
     In real time it ticks every 10 ms with the newest data, and brings the arm to rest when
-    they are older than `max_age`. In lockstep it answers every joint state exactly once, at
-    decision ticks after the weights and the actions for that stamp have come.
+    they are older than their deadlines or cannot be trusted. In lockstep it answers every joint
+    state exactly once, at decision ticks after the weights and the actions for that stamp have
+    come.
 
     The mode is set by parameter `mode` or by the services `~/set_mode/<mode>`, since the
-    standard services have none that carries a name. `~/emergency_stop` latches until
+    standard services have none that carries a name. An operator's twists win in every mode but
+    idle while they come. `~/emergency_stop`, or true on the arm's topic for it, latches until
     `~/release`.
     """
 
@@ -54,17 +75,56 @@ class VelocityCommanderNode(ManagedNode):
         declare("arm", "panda", "Name in config/arms, or path of a YAML file.", fixed=True)
         declare("experts", list(SKILLS), "Names of the experts.", fixed=True)
         declare("lockstep", False, "Answer every joint state once, instead of ticking.", fixed=True)
+        declare("dry_run", False, "Send the arm nothing; command/* tells what.", fixed=True)
         declare(
-            "max_age", 0.3, "Oldest data that may still move the arm [s].", 0.02, 5.0, fixed=True
-        )
-        declare("mode", "policy", "Who commands the arm.", choices=MODES)
-        declare(
-            "output_type",
-            "joint_velocity",
-            "What is published for the arm.",
-            choices=("joint_velocity",),
+            "max_age",
+            0.3,
+            "Oldest weights and actions that may still move the arm [s].",
+            0.02,
+            5.0,
             fixed=True,
         )
+        declare(
+            "joint_state_deadline",
+            0.1,
+            "Oldest joint state by which the arm may still move [s].",
+            0.02,
+            5.0,
+            fixed=True,
+        )
+        declare(
+            "operator_deadline",
+            0.2,
+            "Oldest twist of an operator that still counts [s].",
+            0.02,
+            5.0,
+            fixed=True,
+        )
+        declare(
+            "missing_share",
+            0.1,
+            "Largest weight of experts that are not waited for.",
+            0.0,
+            0.5,
+            fixed=True,
+        )
+        declare(
+            "latency",
+            0.03,
+            "From a command to the joint state that shows it, beside its age; not in lockstep [s].",
+            0.0,
+            0.3,
+            fixed=True,
+        )
+        declare(
+            "speed_scale",
+            1.0,
+            "Share of the wanted end-effector speed that the arm gets.",
+            0.01,
+            1.0,
+            fixed=True,
+        )
+        declare("mode", "policy", "Who commands the arm.", choices=MODES)
         self.add_post_set_parameters_callback(self._on_parameters)
         self._services_made = False
         self._tick_timer = None
@@ -74,47 +134,90 @@ class VelocityCommanderNode(ManagedNode):
     def set_up(self) -> None:
         parameters = self.parameters
         self._arm = ArmConfig.load(parameters["arm"])
-        self._commander = Commander(self._arm)
-        stopped = self._arbiter is not None and self._arbiter.stopped
-        self._arbiter = Arbiter(parameters["experts"], parameters["max_age"], parameters["mode"])
-        self._arbiter.stopped = stopped
         self._lockstep = parameters["lockstep"]
+        if self._lockstep and (parameters["dry_run"] or self._arm.output != "joint_velocity"):
+            raise CommanderError(
+                "parameter 'lockstep': a simulation that waits for every answer needs joint "
+                "velocities; not with 'dry_run' or another output"
+            )
+        self._commander = Commander(self._arm)
+        self._watch = JointWatch(self._arm, parameters["joint_state_deadline"])
+        self._prediction = Prediction(parameters["latency"])
+        self._point = TrajectoryPoint(self._arm)
+        stopped = self._arbiter is not None and self._arbiter.stopped
+        self._arbiter = Arbiter(
+            parameters["experts"],
+            parameters["max_age"],
+            parameters["mode"],
+            parameters["operator_deadline"],
+            parameters["missing_share"],
+        )
+        self._arbiter.stopped = stopped
         self._joints = (*self._arm.joint_names, self._arm.gripper_joint)
         self._state: tuple[int, np.ndarray] | None = None
         self._answered: tuple[int, list[tuple[Publisher, Float64MultiArray]]] | None = None
         self._held = Decision(None, "no gate weights yet")
         self._width: float | None = None
-        self._reason = "no joint states yet"
+        self._decision = Decision(None, "no joint states yet")
         self._reported: str | None = None
-
-        topics = self._arm.topics
-        self._velocities = self.create_publisher(
-            Float64MultiArray, topics["joint_velocity"], COMMAND
-        )
-        self._grippers = self.create_publisher(Float64MultiArray, topics["gripper"], COMMAND)
-        self._twists = self.create_publisher(TwistStamped, "command/twist", SENSOR)
-        self._diagnostics = self.create_publisher(DiagnosticArray, "diagnostics", EVENTS)
-
-        subscribe = self.create_subscription
-        subscribe(JointState, topics["joint_states"], self._on_joint_states, SENSOR)
-        subscribe(JointState, "gate/weights", self._on_weights, SENSOR)
-        for name in parameters["experts"]:
-            prefix = f"experts/{name}"
-            subscribe(TwistStamped, f"{prefix}/twist", partial(self._on_twist, name), SENSOR)
-            subscribe(JointState, f"{prefix}/gripper", partial(self._on_gripper, name), SENSOR)
-        subscribe(TwistStamped, "teleop/twist", self._on_operator_twist, COMMAND)
-        subscribe(JointState, "teleop/gripper", self._on_operator_gripper, COMMAND)
-
+        self._ticked: float | None = None
+        self._resuming = False
+        self._silent_until = 0.0
+        self._scale = np.array([*[parameters["speed_scale"]] * 3, 1.0])
+        self._measured_velocity: np.ndarray | None = None
+        self._times: collections.deque[tuple[float, float]] = collections.deque(maxlen=_TIMED)
+        self._make_publishers()
+        self._make_subscriptions()
         if not self._services_made:
-            self.create_service(Trigger, "~/emergency_stop", self._on_emergency_stop)
-            self.create_service(Trigger, "~/release", self._on_release)
-            for mode in MODES:
-                self.create_service(Trigger, f"~/set_mode/{mode}", partial(self._on_set_mode, mode))
+            self._make_services()
             self._services_made = True
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         if not self._lockstep:
             self._tick_timer = self.create_timer(CONTROL_PERIOD, self._tick, clock=steady)
         self._diagnostics_timer = self.create_timer(1.0, self._report, clock=steady)
+
+    def _make_publishers(self) -> None:
+        topics, publisher = self._arm.topics, self.create_publisher
+        kind = {
+            "joint_velocity": Float64MultiArray,
+            "servo_twist": TwistStamped,
+            "joint_trajectory": JointTrajectory,
+        }[self._arm.output]
+        self._output = self._grippers = None
+        if not self.parameters["dry_run"]:
+            self._output = publisher(kind, topics[self._arm.output], COMMAND)
+            self._grippers = publisher(Float64MultiArray, topics["gripper"], COMMAND)
+        self._twists = publisher(TwistStamped, "command/twist", SENSOR)
+        self._told_velocities = publisher(Float64MultiArray, "command/joint_velocity", SENSOR)
+        self._told_widths = publisher(Float64MultiArray, "command/gripper", SENSOR)
+        self._diagnostics = publisher(DiagnosticArray, "diagnostics", EVENTS)
+
+    def _make_subscriptions(self) -> None:
+        topics, subscribe = self._arm.topics, self.create_subscription
+        subscribe(JointState, topics["joint_states"], self._on_joint_states, SENSOR)
+        subscribe(JointState, "gate/weights", self._on_weights, SENSOR)
+        for name in self.parameters["experts"]:
+            prefix = f"experts/{name}"
+            subscribe(TwistStamped, f"{prefix}/twist", partial(self._on_twist, name), SENSOR)
+            subscribe(JointState, f"{prefix}/gripper", partial(self._on_gripper, name), SENSOR)
+
+        def on_operator_twist(message: TwistStamped, info: dict) -> None:
+            # rclpy tells a callback's kind from its signature, which a bound method hides
+            self._on_operator_twist(message, info)
+
+        subscribe(TwistStamped, "teleop/twist", on_operator_twist, COMMAND)
+        subscribe(JointState, "teleop/gripper", self._on_operator_gripper, COMMAND)
+        subscribe(Bool, topics["emergency_stop"], self._on_emergency_stop_topic, COMMAND)
+
+    def _make_services(self) -> None:
+        stop = self.create_service(Trigger, "~/emergency_stop", self._on_emergency_stop)
+        self.urgent_services = [stop]
+        self.create_service(Trigger, "~/release", self._on_release)
+        for mode in MODES:
+            callback = partial(self._on_set_mode, mode)
+            self.urgent_services.append(
+                self.create_service(Trigger, f"~/set_mode/{mode}", callback)
+            )
 
     def tear_down(self) -> None:
         super().tear_down()
@@ -128,30 +231,46 @@ class VelocityCommanderNode(ManagedNode):
         try:
             positions = pick_positions(message, self._joints)
         except MessageError as error:
-            self.get_logger().error(f"joint_states: {error}", throttle_duration_sec=2.0)
+            self._watch.reject(str(error))
+            if self._lockstep:
+                self.get_logger().error(f"joint_states: {error}", throttle_duration_sec=2.0)
+            return
+        if not np.isfinite(positions[-1]):
+            self._watch.reject(f"position of joint {self._arm.gripper_joint!r} is not finite")
+            return
+        positions[-1] = self._arm.gripper_opening(positions[-1])
+        if not self._lockstep and self._watch.is_late(stamp):
             return
         if self._state is None or stamp < self._state[0]:
-            # the beginning, or time was set back: nothing older counts any more
-            self._arbiter.reset()
-            self._commander.reset(gripper_open=bool(positions[-1] > self._half_open))
-            self._held = Decision(None, "no gate weights yet")
-            self._answered = None
-            self._width = None
+            self._start_anew(positions)
+        self._watch.measure(stamp, positions[:-1])
         self._state = stamp, positions
+        self._measured_velocity = pick_velocities(message, self._arm.joint_names)
+        self._silent_until = 0.0
         if self._answered is not None and self._answered[0] == stamp:
             for publisher, command in self._answered[1]:
                 publisher.publish(command)
         self._answer()
 
-    @property
-    def _half_open(self) -> float:
-        return 0.5 * self._arm.max_gripper_width
+    def _start_anew(self, positions: np.ndarray) -> None:
+        """The beginning, or time was set back: nothing older counts any more."""
+        self._arbiter.reset()
+        if self._lockstep or self._state is None or self._watch.is_elsewhere(positions[:-1]):
+            # a simulation began anew; an arm whose clock was set back goes on as it moves
+            half_open = 0.5 * self._arm.max_gripper_width
+            self._commander.reset(gripper_open=bool(positions[-1] > half_open))
+            self._resuming = not self._lockstep
+            self._width = None
+        self._prediction.reset()
+        self._watch.reset()
+        self._held = Decision(None, "no gate weights yet")
+        self._answered = None
 
     def _on_weights(self, message: JointState) -> None:
         try:
             weights = from_named_values(message)
         except MessageError as error:
-            self.get_logger().error(f"gate/weights: {error}", throttle_duration_sec=2.0)
+            self._arbiter.reject_weights(str(error))
             return
         self._arbiter.set_weights(from_stamp(message.header.stamp), weights)
         self._answer()
@@ -161,13 +280,15 @@ class VelocityCommanderNode(ManagedNode):
         self._answer()
 
     def _on_gripper(self, expert: str, message: JointState) -> None:
-        if message.position:
-            stamp = from_stamp(message.header.stamp)
-            self._arbiter.set_gripper(expert, stamp, message.position[0])
-            self._answer()
+        width = message.position[0] if message.position else float("nan")
+        self._arbiter.set_gripper(expert, from_stamp(message.header.stamp), width)
+        self._answer()
 
-    def _on_operator_twist(self, message: TwistStamped) -> None:
-        self._arbiter.set_operator_twist(from_stamp(message.header.stamp), from_twist(message))
+    def _on_operator_twist(self, message: TwistStamped, info: dict) -> None:
+        # publishers have unique ids (GUIDs of DDS): two of them are two operators
+        operator = str(info.get("publisher_gid"))
+        stamp = from_stamp(message.header.stamp)
+        self._arbiter.set_operator_twist(stamp, from_twist(message), operator)
 
     def _on_operator_gripper(self, message: JointState) -> None:
         if message.position:
@@ -189,74 +310,181 @@ class VelocityCommanderNode(ManagedNode):
         arbiter = self._arbiter
         if not self.is_active:
             return Decision(None, "inactive")
-        if arbiter.inhibition or arbiter.mode == "teleop":
+        if arbiter.inhibition or arbiter.mode == "teleop" or arbiter.has_operator(stamp):
             self._held = Decision(None, "no action since the policies took over")
             return arbiter.decide(stamp, width)
         if stamp % _DECISION == 0:
             missing = arbiter.missing(stamp)
             if missing:
-                self._reason = f"waiting for {missing[0]}"
+                self._decision = Decision(None, f"waiting for {missing[0]}")
                 return None
             self._held = arbiter.answer(stamp)
         return self._held
 
     def _tick(self) -> None:
         """Real time: command by the newest data."""
-        if self._state is None:
+        last, self._ticked = self._ticked, time.monotonic()
+        if last is not None and self._ticked - last > _GAP:
+            # what was measured before the gap is old, and newer messages wait to be taken
+            self._measured_velocity = None
+            self._resuming = True
+            self._silent_until = self._ticked + self.parameters["joint_state_deadline"]
+            self._prediction.reset()
             return
-        stamp, positions = self._state
         now = self.get_clock().now().nanoseconds
-        age = now - stamp
         if not self.is_active:
             decision = Decision(None, "inactive")
-        elif age > self._arbiter.max_age:
-            decision = Decision(None, f"joint states are stale: {age * 1e-9:.2f} s old")
+        elif self._arbiter.stopped:
+            decision = self._arbiter.decide(now)
+        elif fault := self._watch.fault(now):
+            decision = Decision(None, fault)
         else:
-            decision = self._arbiter.decide(now, positions[-1])
-        self._command(decision, positions, None)
+            decision = self._arbiter.decide(now, self._state[1][-1])
+        # after a gap the arm may have braked: until a joint state tells, no command is better than
+        # one that goes on from the speed before
+        if self._state is not None and self._ticked >= self._silent_until:
+            self._command(decision, self._state[1], None)
+        else:
+            self._note(decision)
 
     def _command(
         self, decision: Decision, positions: np.ndarray, stamp: int | None
     ) -> list[tuple[Publisher, Float64MultiArray]]:
-        q = positions[None, :-1]
+        now = self.get_clock().now().nanoseconds
+        begin = time.thread_time(), time.perf_counter()
+        if self._resuming and self._measured_velocity is not None:
+            self._commander.resume(self._measured_velocity)
+        self._resuming = False
         if decision.action is None:
-            velocity = self._commander.stop(q)
+            velocity = self._commander.stop()[0]
             if self._width is None:
-                self._width = float(positions[-1])
+                arm = self._arm
+                self._width = float(
+                    np.clip(positions[-1], arm.min_gripper_width, arm.max_gripper_width)
+                )
         else:
-            velocity, width = self._commander.step(q, decision.action[None])
-            self._width = float(width[0])
-        commands = [
-            (self._grippers, to_command(stamp, [self._width])),
-            (self._velocities, to_command(stamp, velocity[0])),
-        ]
+            action = decision.action * self._scale
+            q = positions[:-1]
+            if not self._lockstep:
+                q = self._prediction.now(now * 1e-9, q, self._watch.age(now))
+            velocities, width = self._commander.step(q[None], action[None])
+            velocity, self._width = velocities[0], float(width[0])
+        self._prediction.commanded(now * 1e-9, velocity)
+        self._times.append((time.thread_time() - begin[0], time.perf_counter() - begin[1]))
+        commands = []
+        gripper = to_command(stamp, [self._arm.gripper_position(self._width)])
+        if self._output is not None:
+            output = self._to_output(stamp, positions[:-1], velocity)
+            commands = [(self._grippers, gripper), (self._output, output)]
         for publisher, command in commands:
             publisher.publish(command)
+        self._tell(decision, velocity, gripper)
+        self._note(decision)
+        return commands
+
+    def _to_output(
+        self, stamp: int | None, q: np.ndarray, velocity: np.ndarray
+    ) -> Float64MultiArray | TwistStamped | JointTrajectory:
+        """The message that makes the arm's driver move the joints at `velocity`."""
+        if self._arm.output == "joint_velocity":
+            return to_command(stamp, velocity)
+        if self._arm.output == "servo_twist":
+            twist = tip_twist(self._commander.kinematics, q, velocity)
+            now = self.get_clock().now().nanoseconds
+            return to_twist(now, self._arm.base_frame, twist[:3], twist[3:])
+        target = self._point.after(q, velocity)
+        return to_trajectory(self._arm.joint_names, target, velocity, HORIZON)
+
+    def _tell(self, decision: Decision, velocity: np.ndarray, gripper: Float64MultiArray) -> None:
+        """Publish on command/* for those who watch."""
         if decision.action is not None and self._twists.get_subscription_count():
             twist = to_twist(decision.stamp, self._arm.base_frame, decision.action[:3])
             self._twists.publish(twist)
-        self._reason = decision.reason
+        if self._told_velocities.get_subscription_count():
+            self._told_velocities.publish(to_command(None, velocity))
+        if self._told_widths.get_subscription_count():
+            self._told_widths.publish(gripper)
+
+    def _note(self, decision: Decision) -> None:
+        self._decision = decision
         # ages within a reason change all the time: only another kind of reason is news
-        if self._reported is None or _kind(self._reason) != _kind(self._reported):
+        if self._reported is None or _kind(self._message) != _kind(self._reported):
+            self._log()
             self._report()
-        return commands
+
+    @property
+    def _message(self) -> str:
+        """What the arm does and why, in plain words."""
+        decision = self._decision
+        if decision.reason:
+            return f"standing still: {decision.reason}"
+        text = "moving by the operator" if decision.source == "operator" else "moving"
+        return f"{text} without {', '.join(decision.without)}" if decision.without else text
+
+    def _log(self) -> None:
+        logger = self.get_logger()
+        if self._arbiter.stopped:
+            logger.error(self._message)
+        elif self._decision.reason:
+            logger.warning(self._message)
+        else:
+            logger.info(self._message)
 
     def _report(self) -> None:
-        moving = not self._reason
-        level = DiagnosticStatus.OK if moving else DiagnosticStatus.WARN
+        decision = self._decision
+        level = DiagnosticStatus.OK
+        if decision.reason or decision.without:
+            level = DiagnosticStatus.WARN
         if self._arbiter.stopped:
             level = DiagnosticStatus.ERROR
+        now = self.get_clock().now().nanoseconds
+        ages = {"joint_states": self._watch.age(now), **self._arbiter.ages(now)}
+        values = {
+            "mode": self._arbiter.mode,
+            "source": decision.source,
+            "output": self._arm.output,
+            "dry_run": str(self.parameters["dry_run"]).lower(),
+            "slowed_by": self._commander.slowed_by,
+            "without": ", ".join(decision.without),
+            **{f"age {name}": f"{age:.3f}" for name, age in ages.items() if age is not None},
+            **self._timing(),
+        }
         status = DiagnosticStatus(
             level=level,
             name=f"{self.get_name()}: command",
-            message="moving" if moving else f"standing still: {self._reason}",
+            message=self._message,
             hardware_id=self._arm.name,
-            values=[KeyValue(key="mode", value=self._arbiter.mode)],
+            values=[KeyValue(key=key, value=value) for key, value in values.items()],
         )
         message = DiagnosticArray(status=[status])
-        message.header.stamp = to_stamp(self.get_clock().now().nanoseconds)
+        message.header.stamp = to_stamp(now)
         self._diagnostics.publish(message)
-        self._reported = self._reason
+        self._reported = self._message
+
+    def _timing(self) -> dict[str, str]:
+        """How long the last commands took: of the processor, and with waiting for it."""
+        if not self._times:
+            return {}
+        shares = {"p50": 50, "p99": 99, "max": 100}
+        columns = 1e3 * np.percentile(np.array(self._times), list(shares.values()), axis=0).T
+        return {
+            f"{what} {share} [ms]": f"{value:.3f}"
+            for what, column in zip(("compute", "elapsed"), columns, strict=True)
+            for share, value in zip(shares, column, strict=True)
+        }
+
+    def come_to_rest(self) -> None:
+        """Ramp to zero before the node ends: some drivers repeat the last command for ever."""
+        if self._tick_timer is None or self._state is None:
+            return
+        for _ in range(round(STOP_TIME / CONTROL_PERIOD)):
+            self._command(Decision(None, "the node ends"), self._state[1], None)
+            time.sleep(CONTROL_PERIOD)
+
+    def _on_emergency_stop_topic(self, message: Bool) -> None:
+        if message.data and not self._arbiter.stopped:
+            self._arbiter.stopped = True
+            self._answer()
 
     def _on_emergency_stop(
         self, _: Trigger.Request, response: Trigger.Response
@@ -287,8 +515,9 @@ class VelocityCommanderNode(ManagedNode):
         return response
 
 
-def _kind(reason: str) -> str:
-    return reason.partition(":")[0]
+def _kind(message: str) -> str:
+    """A message less its measured numbers: `standing still: gate weights are stale:  s old`."""
+    return re.sub(r"\d+\.\d+", "", message)
 
 
 def main() -> int:

@@ -10,6 +10,7 @@ import numpy as np
 import yaml
 
 from moe_robot_control.control.arm_config import ArmConfig
+from moe_robot_control.errors import MoeRobotControlError
 from moe_robot_control.share import share_path
 
 FURNITURE: tuple[str, ...] = ("cabinet", "box", "chest", "tray", "rack", "button", "bin")
@@ -51,6 +52,10 @@ FIELD_OF_VIEW = 46.0
 _FLIP = np.array([0.0, 1.0, 0.0, 0.0])
 
 
+class SceneError(MoeRobotControlError):
+    """An arm that cannot be simulated."""
+
+
 @dataclass(frozen=True)
 class Placement:
     """Where a part stands: nominal x [m], y [m], yaw [rad], and half ranges. Shapes (3,)."""
@@ -84,6 +89,7 @@ def build_spec(parts: Iterable[str] = ALL_PARTS, arm: ArmConfig | None = None) -
         The editable model; names carry their part as a prefix: `arm/panda_joint1`, `vial/vial`.
 
     Raises:
+        SceneError: the arm's file has no actuators: it tells where the links are, no more.
         ValueError: a name is not a part.
     """
     arm = ArmConfig.load() if arm is None else arm
@@ -92,7 +98,14 @@ def build_spec(parts: Iterable[str] = ALL_PARTS, arm: ArmConfig | None = None) -
     if unknown:
         raise ValueError(f"unknown part {unknown[0]!r}: expected one of {', '.join(ALL_PARTS)}")
     spec = mujoco.MjSpec.from_file(str(share_path("models/world/bench.xml")))
-    _attach(spec, mujoco.MjSpec.from_file(str(arm.kinematics)), "arm")
+    arm_spec = mujoco.MjSpec.from_file(str(arm.kinematics))
+    actuators = {actuator.name for actuator in arm_spec.actuators}
+    for joint in (*arm.joint_names, arm.gripper_joint):
+        if joint not in actuators:
+            raise SceneError(
+                f"arm {arm.name!r} cannot be simulated: {arm.kinematics} has no actuator {joint!r}"
+            )
+    _attach(spec, arm_spec, "arm")
     placements = load_placements()
     for part in ALL_PARTS:
         if part in parts:

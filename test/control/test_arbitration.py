@@ -109,7 +109,7 @@ def test_idle_stands_still() -> None:
     assert make(mode="idle").decide(T).reason == "idle"
 
 
-def test_the_operator_moves_the_arm_in_teleop_only() -> None:
+def test_the_operator_in_teleop() -> None:
     arbiter = make(mode="teleop")
     assert arbiter.decide(T).reason == "no operator command yet"
     arbiter.set_operator_twist(T, np.array([0.1, 0.0, 0.0]))
@@ -137,3 +137,153 @@ def test_reset_forgets_actions_but_not_the_emergency_stop() -> None:
     assert arbiter.stopped
     arbiter.stopped = False
     assert arbiter.decide(T).reason == "no gate weights yet"
+
+
+def test_an_expert_of_small_weight_is_not_waited_for() -> None:
+    arbiter = make()
+    arbiter.set_weights(T, {"a": 0.54, "b": 0.36, "c": 0.1})
+    answer(arbiter, T, "a", 0.1, 0.0)
+    assert "'b'" in arbiter.decide(T).reason, "too much is missing"
+    answer(arbiter, T, "b", 0.2, 0.05)
+    decision = arbiter.decide(T)
+    assert decision.without == ("c",) and decision.source == "policy"
+    np.testing.assert_allclose(decision.action, [0.14, 0.14, 0.14, 0.02])
+
+
+def test_missing_weights_add_up() -> None:
+    arbiter = make(missing_share=0.25)
+    arbiter.set_weights(T, {"a": 0.7, "b": 0.15, "c": 0.15})
+    answer(arbiter, T, "a", 0.1, 0.0)
+    assert arbiter.decide(T).action is None
+    answer(arbiter, T, "c", 0.2, 0.0)
+    assert arbiter.decide(T).without == ("b",)
+
+
+def test_a_complete_answer_is_better_than_a_newer_one() -> None:
+    arbiter = make()
+    arbiter.set_weights(T, {"a": 0.95, "b": 0.05})
+    answer(arbiter, T, "a", 0.1, 0.0)
+    answer(arbiter, T, "b", 0.1, 0.0)
+    arbiter.set_weights(T + 50 * MS, {"a": 0.95, "b": 0.05})
+    answer(arbiter, T + 50 * MS, "a", 0.2, 0.0)
+    assert arbiter.decide(T + 290 * MS).stamp == T
+    late = arbiter.decide(T + 310 * MS)
+    assert late.stamp == T + 50 * MS and late.without == ("b",)
+
+
+def test_no_share_at_all_may_be_missing_where_it_is_zero() -> None:
+    arbiter = make(missing_share=0.0)
+    arbiter.set_weights(T, {"a": 0.99, "b": 0.01})
+    answer(arbiter, T, "a", 0.1, 0.0)
+    assert "'b'" in arbiter.decide(T).reason
+
+
+OPERATOR = np.array([0.0, 0.1, 0.0])
+
+
+def test_the_operator_wins_over_the_policy_while_he_holds_the_deadman() -> None:
+    arbiter = make()
+    arbiter.set_weights(T, {"a": 1.0})
+    answer(arbiter, T, "a", 0.2, 0.0)
+    assert arbiter.decide(T).source == "policy"
+    arbiter.set_operator_twist(T, OPERATOR)
+    arbiter.set_operator_gripper(0.08)
+    decision = arbiter.decide(T + 199 * MS)
+    assert decision.source == "operator"
+    np.testing.assert_array_equal(decision.action, [*OPERATOR, 0.08])
+    assert arbiter.decide(T + 201 * MS).source == "policy"
+    # what he wanted of the gripper then is forgotten
+    arbiter.set_operator_twist(T + 210 * MS, OPERATOR)
+    assert arbiter.decide(T + 210 * MS, width=0.024).action[3] == 0.024
+
+
+def test_the_operator_wins_where_the_policy_has_nothing_to_say() -> None:
+    arbiter = make()
+    arbiter.set_operator_twist(T, OPERATOR)
+    assert arbiter.decide(T).source == "operator"
+    arbiter.set_weights(T, {"a": np.nan})
+    assert arbiter.decide(T).source == "operator"
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_who_commands_in_each_mode_with_an_operator(mode: str) -> None:
+    arbiter = make(mode=mode)
+    arbiter.set_operator_twist(T, OPERATOR)
+    expected = {"policy": "operator", "teleop": "operator", "idle": ""}
+    assert arbiter.decide(T).source == expected[mode]
+
+
+@pytest.mark.parametrize("mode", ["policy", "teleop"])
+def test_two_operators_at_once_stop_the_arm(mode: str) -> None:
+    arbiter = make(mode=mode)
+    arbiter.set_weights(T, {"a": 1.0})
+    answer(arbiter, T, "a", 0.2, 0.0)
+    arbiter.set_operator_twist(T, OPERATOR, "gamepad")
+    arbiter.set_operator_twist(T + 50 * MS, OPERATOR, "browser")
+    assert arbiter.decide(T + 60 * MS).reason == "2 operators at once"
+    # one lets go
+    arbiter.set_operator_twist(T + 240 * MS, OPERATOR, "browser")
+    assert arbiter.decide(T + 240 * MS).source == "operator"
+
+
+def test_an_operators_late_messages_do_not_replace_newer_ones() -> None:
+    arbiter = make(mode="teleop")
+    arbiter.set_operator_twist(T, OPERATOR)
+    arbiter.set_operator_twist(T - 50 * MS, -OPERATOR)
+    np.testing.assert_array_equal(arbiter.decide(T).action[:3], OPERATOR)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_an_operator_whose_command_is_not_finite_stops_the_arm(value: float) -> None:
+    arbiter = make()
+    arbiter.set_weights(T, {"a": 1.0})
+    answer(arbiter, T, "a", 0.2, 0.0)
+    arbiter.set_operator_twist(T, np.full(3, value))
+    assert "operator command is not finite" in arbiter.decide(T).reason
+
+
+def test_what_comes_from_the_future_is_not_used_and_does_not_stay() -> None:
+    arbiter = make()
+    arbiter.set_weights(T, {"a": 1.0})
+    answer(arbiter, T, "a", 0.1, 0.0)
+    ahead = T + 5000 * MS
+    for k in range(20):  # more than are remembered
+        arbiter.set_weights(ahead + k * MS, {"a": 1.0})
+        answer(arbiter, ahead + k * MS, "a", 0.2, 0.0)
+    assert "in the future" in arbiter.decide(T).reason
+    arbiter.set_weights(T + 50 * MS, {"a": 1.0})
+    answer(arbiter, T + 50 * MS, "a", 0.1, 0.0)
+    decision = arbiter.decide(T + 50 * MS)
+    assert decision.reason == "" and decision.stamp == T + 50 * MS
+    assert arbiter.decide(T + 400 * MS).reason.startswith("gate weights are stale")
+
+
+def test_recovers_after_the_clock_was_set_back() -> None:
+    arbiter = make()
+    for stamp in range(T, T + 500 * MS, 50 * MS):
+        arbiter.set_weights(stamp, {"a": 1.0})
+        answer(arbiter, stamp, "a", 0.1, 0.0)
+        assert arbiter.decide(stamp).action is not None
+    back = T - 3_600_000 * MS
+    assert arbiter.decide(back).action is None
+    arbiter.set_weights(back, {"a": 1.0})
+    answer(arbiter, back, "a", 0.1, 0.0)
+    assert arbiter.decide(back).stamp == back
+
+
+def test_an_operator_from_the_future_is_not_obeyed_and_recovers() -> None:
+    arbiter = make(mode="teleop")
+    arbiter.set_operator_twist(T + 5000 * MS, OPERATOR)
+    assert "in the future" in arbiter.decide(T).reason
+    arbiter.set_operator_twist(T, OPERATOR)
+    assert arbiter.decide(T).source == "operator"
+
+
+def test_ages_tell_of_every_source() -> None:
+    arbiter = make()
+    assert arbiter.ages(T) == {}
+    arbiter.set_weights(T, {"a": 1.0})
+    arbiter.set_twist("a", T - 50 * MS, np.zeros(3))
+    arbiter.set_operator_twist(T - 100 * MS, OPERATOR)
+    expected = {"gate": 0.0, "a": 0.05, "operator": 0.1}
+    assert arbiter.ages(T) == pytest.approx(expected)

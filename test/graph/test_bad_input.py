@@ -32,11 +32,13 @@ def check(result: subprocess.CompletedProcess[str], *words: str, status: int = 2
         ("mujoco_bridge", "scenario:=many", ("scenario",)),
         ("mujoco_bridge", "skill:=dance", ("skill", "dance", "push_button")),
         ("mujoco_bridge", "arm:=kuka", ("kuka", "panda")),
+        ("mujoco_bridge", "arm:=ur5e", ("ur5e", "cannot be simulated")),
         ("expert_policy", "skill:=dance", ("skill", "dance", "push_button")),
         ("manipulation_network", "top_k:=0", ("top_k", "1", "7")),
         ("manipulation_network", "fixed_expert:=dance", ("fixed_expert", "dance")),
         ("velocity_commander", "mode:=waltz", ("mode", "waltz", "teleop")),
         ("velocity_commander", "max_age:=-1.0", ("max_age",)),
+        ("velocity_commander", "missing_share:=0.9", ("missing_share", "0.5")),
         ("perception", "model:=/nowhere/net.onnx", ("/nowhere/net.onnx",)),
         ("perception", "cameras:=[top]", ("cameras", "top", "left")),
     ],
@@ -109,6 +111,9 @@ def test_bad_model(
         (("--arm", "octopus"), ("octopus", "panda")),
         (("--model-directory", "/nowhere"), ("/nowhere",)),
         (("--parameters", "/nowhere.yaml"), ("/nowhere.yaml",)),
+        (("deploy", "--scenario", "1"), ("--scenario", "real arm")),
+        (("deploy", "--mode", "waltz"), ("waltz", "idle")),
+        (("deploy", "--speed-scale", "0"), ("speed scale",)),
     ],
 )
 def test_bad_arguments_of_up(

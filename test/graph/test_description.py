@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from moe_robot_control.graph import GraphError, GraphOptions, build_graph
+from moe_robot_control.graph import KINDS, GraphError, GraphOptions, build_graph
 from moe_robot_control.nodes.arguments import add_arguments, options_from, to_arguments
+from moe_robot_control.nodes.up import graph_environment
 from moe_robot_control.policies.spaces import SKILLS, UnknownSkillError
 from moe_robot_control.share import share_path
 
@@ -32,6 +33,22 @@ CHOSEN = GraphOptions(
     learned="/work",
     perception_model="/net.onnx",
     namespace="left_arm",
+    mode="teleop",
+    speed_scale=0.25,
+    parameter_files=("/a.yaml", "/b.yaml"),
+)
+DEPLOYED = GraphOptions(
+    kind="deploy",
+    skill="unbox",
+    arm="panda",
+    top_k=2,
+    model_directory="/models",
+    policy="soft_modular",
+    perception_model="/net.onnx",
+    namespace="left_arm",
+    mode="policy",
+    speed_scale=0.2,
+    dry_run=True,
     parameter_files=("/a.yaml", "/b.yaml"),
 )
 
@@ -51,6 +68,74 @@ def test_the_whole_graph() -> None:
     assert all(spec.parameters.get("use_sim_time") for spec in list(specs.values())[1:])
     assert specs["mujoco_bridge"].parameters["lockstep"]
     assert specs["velocity_commander"].parameters["lockstep"]
+
+
+def test_a_deployed_graph_is_the_simulated_one_less_the_bridge() -> None:
+    simulated = build_graph(GraphOptions(lockstep=False))
+    deployed = build_graph(GraphOptions(kind="deploy"))
+    for ours, theirs in zip(simulated[1:], deployed, strict=True):
+        assert (ours.executable, ours.name) == (theirs.executable, theirs.name)
+        assert theirs.parameters == ours.parameters | {"use_sim_time": False}
+    assert theirs.parameters["lockstep"] is False
+
+
+def test_nothing_moves_when_a_deployed_graph_starts() -> None:
+    def mode(options: GraphOptions) -> str:
+        (*_, commander) = build_graph(options)
+        trees = [yaml.safe_load(path.read_text()) for path in commander.parameter_files]
+        files = [tree["/**"]["ros__parameters"].get("mode") for tree in trees]
+        return commander.parameters.get("mode") or [value for value in files if value][-1]
+
+    assert mode(GraphOptions(kind="deploy")) == "idle"
+    assert mode(GraphOptions(kind="deploy", mode="policy")) == "policy"
+    assert mode(GraphOptions()) == "policy"
+
+
+def test_what_is_chosen_for_a_real_arm_reaches_its_node() -> None:
+    specs = {spec.name: spec for spec in build_graph(replace(DEPLOYED, policy=""))}
+    wanted = {"dry_run": True, "speed_scale": 0.2, "mode": "policy"}
+    assert wanted.items() <= specs["velocity_commander"].parameters.items()
+    assert specs["perception"].parameters["model"] == "/net.onnx"
+    assert {spec.namespace for spec in specs.values()} == {"left_arm"}
+    last = [path.name for path in specs["velocity_commander"].parameter_files[-2:]]
+    assert last == ["a.yaml", "b.yaml"]
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--scenario", "1"],
+        ["--seed", "0"],
+        ["--viewer"],
+        ["--real-time"],
+        ["--true-poses"],
+        ["--wait"],
+        ["--learned", "/work"],
+    ],
+)
+def test_a_real_arm_has_no_options_of_the_simulation(flags: list[str]) -> None:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    with pytest.raises(GraphError, match=f"{flags[0]} means nothing on a real arm"):
+        options_from(parser.parse_args(["deploy", *flags]))
+
+
+def test_the_simulation_has_no_dry_run() -> None:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    with pytest.raises(GraphError, match="--dry-run means nothing in the simulation"):
+        options_from(parser.parse_args(["sim", "--dry-run"]))
+    with pytest.raises(GraphError, match="dry_run"):
+        build_graph(GraphOptions(dry_run=True))
+    with pytest.raises(GraphError, match="true_poses"):
+        build_graph(GraphOptions(kind="deploy", true_poses=True))
+
+
+def test_a_real_arm_may_be_found_on_another_machine() -> None:
+    name = "ROS_AUTOMATIC_DISCOVERY_RANGE"
+    assert graph_environment({})[name] == "LOCALHOST"
+    assert name not in graph_environment({}, local=False)
+    assert graph_environment({name: "OFF"}, local=False)[name] == "OFF"
 
 
 @pytest.mark.parametrize("skill", ["", "unbox"])
@@ -75,12 +160,15 @@ def test_what_is_learned_waits_for_the_learner() -> None:
             build_graph(options)
 
 
-def test_every_node_has_a_parameters_file() -> None:
-    for spec in build_graph():
-        (path,) = spec.parameter_files
-        tree = yaml.safe_load(path.read_text())
-        assert path.name == f"{spec.executable}.yaml"
-        assert set(tree["/**"]) == {"ros__parameters"}
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_node_has_a_parameters_file(kind: str) -> None:
+    for spec in build_graph(GraphOptions(kind=kind)):
+        first, *_ = spec.parameter_files
+        assert first.parent.name == "config"
+        for path in spec.parameter_files:
+            tree = yaml.safe_load(path.read_text())
+            assert path.name == f"{spec.executable}.yaml"
+            assert set(tree["/**"]) == {"ros__parameters"}
 
 
 def test_one_skill_runs_its_expert_alone() -> None:
@@ -99,9 +187,23 @@ def test_bad_options() -> None:
         build_graph(GraphOptions(kind="dishes"))
     with pytest.raises(UnknownSkillError, match="dance"):
         build_graph(GraphOptions(skill="dance"))
+    with pytest.raises(GraphError, match="waltz"):
+        build_graph(GraphOptions(mode="waltz"))
+    for scale in (0.0, -0.5, 1.5, float("nan")):
+        with pytest.raises(GraphError, match="speed scale"):
+            build_graph(GraphOptions(speed_scale=scale))
 
 
-@pytest.mark.parametrize("options", [GraphOptions(), CHOSEN, replace(CHOSEN, skill="")])
+@pytest.mark.parametrize(
+    "options",
+    [
+        GraphOptions(),
+        CHOSEN,
+        replace(CHOSEN, skill=""),
+        GraphOptions(kind="deploy"),
+        DEPLOYED,
+    ],
+)
 def test_options_survive_the_command_line(options: GraphOptions) -> None:
     parser = argparse.ArgumentParser()
     add_arguments(parser)
@@ -127,16 +229,28 @@ def test_the_description_needs_neither_rclpy_nor_launch() -> None:
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
-def test_the_launch_file_starts_the_same_nodes() -> None:
+def launched(file: str, **arguments: str) -> list[str]:
+    """Executables that a launch file starts."""
     launch = pytest.importorskip("launch", reason="ROS 2's launch is not installed")
     pytest.importorskip("launch_ros", reason="ROS 2's launch is not installed")
-    path = Path(share_path("launch/sim.launch.py"))
-    spec = importlib.util.spec_from_file_location("sim_launch", path)
+    path = Path(share_path(f"launch/{file}"))
+    spec = importlib.util.spec_from_file_location(path.stem.replace(".", "_"), path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     context = launch.LaunchContext()
-    names = {"scenario": "2", "skill": "", "seed": "1", "arm": "panda"}
-    flags = {"composed": "false", "headless": "true", "lockstep": "true"}
-    context.launch_configurations.update(names | flags)
-    executables = [action.node_executable for action in module._nodes(context)]
-    assert executables == [spec.executable for spec in build_graph(GraphOptions(scenario=2))]
+    defaults = {name: default for name, (default, _) in module.ARGUMENTS.items()}
+    context.launch_configurations.update(defaults | arguments)
+    return [action.node_executable for action in module._nodes(context)]
+
+
+def test_the_launch_file_starts_the_same_nodes() -> None:
+    expected = [spec.executable for spec in build_graph(GraphOptions(scenario=2))]
+    assert launched("sim.launch.py", scenario="2", seed="1") == expected
+
+
+def test_the_deployment_launch_file_starts_the_same_nodes() -> None:
+    expected = [spec.executable for spec in build_graph(GraphOptions(kind="deploy", top_k=2))]
+    assert launched("deploy.launch.py", namespace="left", top_k="2") == expected
+    assert launched("deploy.launch.py", composed="true") == ["composed"]
+    with pytest.raises(GraphError, match="scenario means nothing on a real arm"):
+        launched("deploy.launch.py", scenario="3")

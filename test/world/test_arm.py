@@ -2,10 +2,11 @@
 
 import mujoco
 import numpy as np
+import pytest
 
 from moe_robot_control.control.arm_config import ArmConfig
 from moe_robot_control.control.kinematics import Kinematics
-from moe_robot_control.world.scene import build_model
+from moe_robot_control.world.scene import SceneError, build_model
 
 # modified DH parameters (Craig) of the Panda: a, d, alpha
 DH = [
@@ -77,3 +78,8 @@ def test_held_arm_does_not_sag() -> None:
     before = data.site("arm/tcp").xpos.copy()
     mujoco.mj_step(model, data, nstep=500)
     assert np.linalg.norm(data.site("arm/tcp").xpos - before) < 1e-3
+
+
+def test_an_arm_without_actuators_is_not_simulated() -> None:
+    with pytest.raises(SceneError, match=r"'ur5e' cannot be simulated.*shoulder_pan_joint"):
+        build_model((), ArmConfig.load("ur5e"))

@@ -1,0 +1,1 @@
+"""A stand-in for a real arm, faults to try it with, and what is written about them."""

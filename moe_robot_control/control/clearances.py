@@ -1,0 +1,192 @@
+"""Distances from everything that the arm must not reach, and how its joints change them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from moe_robot_control.control.arm_config import ArmConfig, ArmConfigError, Box
+from moe_robot_control.control.kinematics import Frames, Kinematics, cross
+from moe_robot_control.control.sphere_cover import Spheres, read_shape
+
+
+class Clearances:
+    """Clearances of configurations: each is not negative where a limit holds.
+
+    In this order: of every joint from its lower and upper limit [rad], of the tip from the six
+    walls of the workspace, of the arm's hull from the table, of its cover from every keep-out
+    box, and between its links, less the margin [m]. Columns are named in `names`.
+    """
+
+    def __init__(self, config: ArmConfig, kinematics: Kinematics) -> None:
+        """Read the arm's shape.
+
+        Raises:
+            ArmConfigError: the arm's file ignores a body that is not there, or two links that
+                it does not ignore touch at home.
+        """
+        self._config = config
+        self._kinematics = kinematics
+        self._boxes = list(config.keep_out.values())
+        shape = read_shape(config, kinematics)
+        moving = np.flatnonzero(shape.cover.links > 0)
+        table = config.collision is not None and config.collision.table is not None
+        self._hull = shape.hull if table else None
+        self._num_hull = len(shape.hull.links) if table else 0
+        self._cover = shape.cover
+        self._moving = moving if self._boxes else moving[:0]
+        self._first, self._second = self._pairs(shape.cover, shape.excluded)
+        self._margin = 0.0 if config.collision is None else config.collision.margin
+        self.names = self._names()
+        """What each column is about, in words. Length m."""
+        self._check_home()
+
+    def of(self, joint_positions: np.ndarray, frames: Frames) -> np.ndarray:
+        """Clearances of configurations [rad] and [m]: (n, joints) and their frames -> (n, m)."""
+        q, config = joint_positions, self._config
+        columns = [
+            q - config.joint_lower,
+            config.joint_upper - q,
+            frames.tip - config.workspace_lower,
+            config.workspace_upper - frames.tip,
+        ]
+        if self._hull is not None:
+            height = self._hull.place(frames)[..., 2]
+            columns.append(height - self._hull.radii - config.collision.table)
+        if self._boxes or len(self._first):
+            centres = self._cover.place(frames)
+            for box in self._boxes:
+                offset = np.abs(centres[:, self._moving] - (box.lower + box.upper) / 2.0)
+                offset -= (box.upper - box.lower) / 2.0
+                outside = np.linalg.norm(np.maximum(offset, 0.0), axis=-1)
+                inside = np.minimum(offset.max(axis=-1), 0.0)
+                columns.append(outside + inside - self._cover.radii[self._moving])
+            columns.append(np.sqrt(self._squares(centres)) - self._reach)
+        return np.concatenate(columns, axis=-1)
+
+    def gradients(self, frames: Frames, columns: np.ndarray) -> np.ndarray:
+        """How some clearances change with the joints of one configuration.
+
+        Args:
+            frames: of the configuration, n = 1.
+            columns: which of the m clearances. Shape (k,).
+
+        Returns:
+            Shape (k, joints).
+        """
+        count = len(frames.axes[0])
+        rows = np.zeros((len(columns), count))
+        links, centres = self._cover.links, self._cover.place(frames)[0]
+        ends = np.cumsum([2 * count, 6, self._num_hull, len(self._boxes) * len(self._moving)])
+        kinds = np.searchsorted(ends, columns, side="right")
+        for row, column in zip(np.flatnonzero(kinds == 0), columns[kinds == 0], strict=True):
+            rows[row, column % count] = 1.0 if column < count else -1.0
+        walls = columns[kinds == 1] - ends[0]
+        normals = np.where(walls < 3, 1.0, -1.0)[:, None] * np.eye(3)[walls % 3]
+        tip = np.broadcast_to(frames.tip, (len(walls), 3))
+        rows[kinds == 1] = _along(normals, tip, np.full(len(walls), count), frames)
+        if (kinds == 2).any():
+            low = columns[kinds == 2] - ends[1]
+            up = np.broadcast_to([0.0, 0.0, 1.0], (len(low), 3))
+            points = self._hull.place(frames)[0, low]
+            rows[kinds == 2] = _along(up, points, self._hull.links[low], frames)
+        for row in np.flatnonzero(kinds == 3):
+            box, index = divmod(int(columns[row] - ends[2]), len(self._moving))
+            sphere = self._moving[[index]]
+            normal = _outward(centres[sphere[0]], self._boxes[box])[None]
+            rows[row] = _along(normal, centres[sphere], links[sphere], frames)[0]
+        pairs = columns[kinds == 4] - ends[3]
+        first, second = self._first[pairs], self._second[pairs]
+        normals = centres[first] - centres[second]
+        normals /= np.maximum(np.linalg.norm(normals, axis=-1, keepdims=True), 1e-9)
+        rows[kinds == 4] = _along(normals, centres[first], links[first], frames)
+        rows[kinds == 4] -= _along(normals, centres[second], links[second], frames)
+        return rows
+
+    def _squares(self, centres: np.ndarray) -> np.ndarray:
+        """Squared distances of the pairs [m^2]: (n, spheres, 3) -> (n, pairs)."""
+        # |a - b|^2 = |a|^2 + |b|^2 - 2 a b: products of all are cheaper than differences of some
+        products = centres @ np.swapaxes(centres, -1, -2)
+        lengths = np.einsum("nkk->nk", products)
+        squares = lengths[:, :, None] + lengths[:, None, :] - 2.0 * products
+        chosen = self._first * centres.shape[1] + self._second
+        return np.maximum(squares.reshape(len(centres), -1)[:, chosen], 0.0)
+
+    def _pairs(
+        self, cover: Spheres, excluded: frozenset[frozenset[str]]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Spheres that are checked against each other."""
+        config = self._config
+        if config.collision is None:
+            self._reach = np.empty(0)
+            return np.empty(0, dtype=int), np.empty(0, dtype=int)
+        for pair in config.collision.ignore:
+            for body in pair:
+                if body not in cover.bodies:
+                    raise ArmConfigError(
+                        f"arm {config.name!r}: entry 'collision.ignore' names {body!r}, which is "
+                        f"no body with a geom in {config.kinematics}"
+                    )
+        excluded = excluded | {frozenset(pair) for pair in config.collision.ignore}
+        allowed = [
+            (i, k)
+            for i in range(len(cover.links))
+            for k in range(i)
+            if abs(cover.links[i] - cover.links[k]) > 1
+            and frozenset((cover.bodies[i], cover.bodies[k])) not in excluded
+        ]
+        first, second = np.array(allowed, dtype=int).reshape(-1, 2).T
+        self._reach = cover.radii[first] + cover.radii[second] + config.collision.margin
+        return first, second
+
+    def _names(self) -> list[str]:
+        joints, bodies = self._config.joint_names, self._cover.bodies
+        names = [
+            f"joint {name} at its {end} limit" for end in ("lower", "upper") for name in joints
+        ]
+        names += ["edge of the workspace"] * 6
+        if self._hull is not None:
+            names += [f"{body} at the table" for body in self._hull.bodies]
+        for box in self._config.keep_out:
+            names += [f"{bodies[i]} at keep-out box {box}" for i in self._moving]
+        names += [
+            f"{bodies[i]} at {bodies[k]}" for i, k in zip(self._first, self._second, strict=True)
+        ]
+        return names
+
+    def _check_home(self) -> None:
+        home = self._config.home[None]
+        clearances = self.of(home, self._kinematics.frames(home))[0]
+        worst = int(np.argmin(clearances))
+        if clearances[worst] < 0:
+            raise ArmConfigError(
+                f"arm {self._config.name!r}: at home, 'joints.home', a limit is broken by "
+                f"{-clearances[worst]:.3f}: {self.names[worst]}"
+            )
+
+
+def _along(
+    directions: np.ndarray, points: np.ndarray, links: np.ndarray, frames: Frames
+) -> np.ndarray:
+    """Velocity along directions of points of links for unit speed of every joint.
+
+    Shapes (k, 3), (k, 3), (k,) -> (k, joints).
+    """
+    axes = frames.axes[0]
+    moved = cross(axes[None], points[:, None] - frames.origins[0, 1:])
+    rows = np.einsum("kji,ki->kj", moved, directions)
+    # a joint moves the links behind it alone
+    return np.where(np.arange(len(axes)) < links[:, None], rows, 0.0)
+
+
+def _outward(point: np.ndarray, box: Box) -> np.ndarray:
+    """Direction in which a point's distance from a box grows fastest. Shape (3,)."""
+    nearest = np.clip(point, box.lower, box.upper)
+    away = point - nearest
+    length = float(np.linalg.norm(away))
+    if length > 1e-9:
+        return away / length
+    depth = np.concatenate([point - box.lower, box.upper - point])
+    side = int(np.argmin(depth))
+    normal = np.zeros(3)
+    normal[side % 3] = -1.0 if side < 3 else 1.0
+    return normal
