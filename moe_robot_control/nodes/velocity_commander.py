@@ -32,6 +32,7 @@ from moe_robot_control.nodes.ros_messages import (
     from_twist,
     pick_positions,
     to_command,
+    to_named_values,
     to_stamp,
     to_trajectory,
     to_twist,
@@ -133,6 +134,7 @@ class VelocityCommanderNode(ManagedNode):
         self._width: float | None = None
         self._decision = Decision(None, "no joint states yet")
         self._reported: str | None = None
+        self._told_source: tuple[int, dict[str, float]] | None = None
         self._make_publishers()
         self._make_subscriptions()
         if not self._services_made:
@@ -157,6 +159,7 @@ class VelocityCommanderNode(ManagedNode):
         self._twists = publisher(TwistStamped, "command/twist", SENSOR)
         self._told_velocities = publisher(Float64MultiArray, "command/joint_velocity", SENSOR)
         self._told_widths = publisher(Float64MultiArray, "command/gripper", SENSOR)
+        self._sources = publisher(JointState, "command/source", SENSOR)
         self._diagnostics = publisher(DiagnosticArray, "diagnostics", EVENTS)
 
     def _make_subscriptions(self) -> None:
@@ -337,6 +340,20 @@ class VelocityCommanderNode(ManagedNode):
             self._told_velocities.publish(to_command(None, velocity))
         if self._told_widths.get_subscription_count():
             self._told_widths.publish(gripper)
+        self._tell_source(decision)
+
+    def _tell_source(self, decision: Decision) -> None:
+        """Publish mode and who commands, every decision period and when it changes."""
+        if not self._sources.get_subscription_count():
+            return
+        now = self._state[0] if self._lockstep else self.get_clock().now().nanoseconds
+        source = {mode: float(mode == self._arbiter.mode) for mode in MODES}
+        source["operator"] = float(decision.source == "operator")
+        source["moving"] = float(decision.action is not None)
+        told = self._told_source
+        if told is None or source != told[1] or not 0 <= now - told[0] < _DECISION:
+            self._sources.publish(to_named_values(now, source))
+            self._told_source = now, source
 
     def _note(self, decision: Decision) -> None:
         self._decision = decision
