@@ -12,6 +12,8 @@ NODES = (
     "manipulation_network",
     "expert_policy",
     "velocity_commander",
+    "demo_recorder",
+    "teleop",
     "learner",
     "composed",
 )

@@ -17,6 +17,7 @@ PROGRAM = "moe-robot-control"
 # imported only when chosen: rclpy and torch take seconds and need not be installed
 COMMANDS: dict[str, tuple[str, str]] = {
     "up": ("moe_robot_control.nodes.up", "run the graph"),
+    "teleop": ("moe_robot_control.nodes.teleop", "move the arm or gate experts by hand"),
     "demo": ("moe_robot_control.nodes.demo", "run scenarios, print a table, write a film"),
     "record": (
         "moe_robot_control.learning.record_demonstrations",

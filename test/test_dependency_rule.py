@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = "moe_robot_control"
 SOURCES = sorted((ROOT / PACKAGE).rglob("*.py"))
 
-CORES = ("world", "perception", "policies", "control", "demonstrations")
+CORES = ("world", "perception", "policies", "control", "demonstrations", "teleoperation")
 ABOVE_CORES = ("learning", "evaluation", "nodes", "console")
 ROS = (
     "rclpy",
@@ -41,6 +41,8 @@ DEPLOYED_NODES = (
     "velocity_commander",
     "composed",
     "mujoco_bridge",
+    "teleop",
+    "demo_recorder",
 )
 
 
@@ -49,7 +51,7 @@ def forbidden(part: str) -> set[str]:
     found: set[str] = set()
     if part in CORES:
         found.update(f"{PACKAGE}.{name}" for name in ABOVE_CORES)
-    if part in ("policies", "control"):
+    if part in ("policies", "control", "teleoperation"):
         found.add(f"{PACKAGE}.world")
     if part not in ("nodes", "console"):
         found.update(ROS)

@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 2
     if options.dry_run:
         print("up: dry run: nothing is published to the arm", file=sys.stderr)
-    environment = graph_environment(local=options.kind == "sim")
+    environment = graph_environment(local=options.kind != "deploy")
     with ProcessGroup(commands, environment) as group:
         ended = group.wait()
     if ended is None:
@@ -57,12 +57,14 @@ def graph_commands(options: GraphOptions, composed: bool) -> dict[str, list[str]
     for spec in specs:
         check_parameter_files(spec.ros_arguments())
     module = [sys.executable, "-m", "moe_robot_control.nodes."]
-    if composed:
-        return {"composed": [*module[:2], f"{module[2]}composed", *to_arguments(options)]}
-    return {
+    commands = {
         spec.name: [*module[:2], f"{module[2]}{spec.executable}", *spec.ros_arguments()]
         for spec in specs
+        if spec.alone or not composed
     }
+    if composed:
+        commands["composed"] = [*module[:2], f"{module[2]}composed", *to_arguments(options)]
+    return commands
 
 
 def graph_environment(
