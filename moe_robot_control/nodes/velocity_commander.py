@@ -15,6 +15,7 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool, Float64MultiArray
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
+from visualization_msgs.msg import Marker
 
 from moe_robot_control.control.arbitration import MODES, Arbiter, Decision
 from moe_robot_control.control.arm_config import ArmConfig
@@ -31,6 +32,7 @@ from moe_robot_control.nodes.ros_messages import (
     from_stamp,
     from_twist,
     pick_positions,
+    to_arrow,
     to_command,
     to_named_values,
     to_stamp,
@@ -160,6 +162,7 @@ class VelocityCommanderNode(ManagedNode):
         self._told_velocities = publisher(Float64MultiArray, "command/joint_velocity", SENSOR)
         self._told_widths = publisher(Float64MultiArray, "command/gripper", SENSOR)
         self._sources = publisher(JointState, "command/source", SENSOR)
+        self._markers = publisher(Marker, "command/marker", EVENTS)
         self._diagnostics = publisher(DiagnosticArray, "diagnostics", EVENTS)
 
     def _make_subscriptions(self) -> None:
@@ -344,7 +347,8 @@ class VelocityCommanderNode(ManagedNode):
 
     def _tell_source(self, decision: Decision) -> None:
         """Publish mode and who commands, every decision period and when it changes."""
-        if not self._sources.get_subscription_count():
+        watched = self._sources.get_subscription_count() or self._markers.get_subscription_count()
+        if not watched:
             return
         now = self._state[0] if self._lockstep else self.get_clock().now().nanoseconds
         source = {mode: float(mode == self._arbiter.mode) for mode in MODES}
@@ -354,6 +358,15 @@ class VelocityCommanderNode(ManagedNode):
         if told is None or source != told[1] or not 0 <= now - told[0] < _DECISION:
             self._sources.publish(to_named_values(now, source))
             self._told_source = now, source
+            if self._markers.get_subscription_count():
+                self._markers.publish(self._arrow(now, decision))
+
+    def _arrow(self, stamp: int, decision: Decision) -> Marker:
+        """The wanted velocity at the tip, one second long; orange while the operator's."""
+        tip, _ = self._commander.kinematics.forward(self._state[1][:-1])
+        velocity = np.zeros(3) if decision.action is None else decision.action[:3]
+        colour = (0.9, 0.5, 0.1) if decision.source == "operator" else (0.2, 0.5, 0.9)
+        return to_arrow(stamp, self._arm.base_frame, tip, tip + velocity, colour)
 
     def _note(self, decision: Decision) -> None:
         self._decision = decision
