@@ -46,6 +46,8 @@ from moe_robot_control.world.teachers import teach
 
 PATIENCE = 60.0
 """Longest wait for the graph to do anything [s]."""
+TIME_LIMIT = 30.0
+"""Longest episode [s, simulated]."""
 NOISE_STD = 0.02
 NOISE_MEMORY = 0.8
 NUDGE_RATE = 0.01
@@ -224,7 +226,7 @@ class OperatedGraph:
         self._until(
             lambda: node.bench["state"] != "running" and node.recorder["state"] == "idle",
             "the episode did not end",
-            patience=150.0,
+            patience=10.0 * TIME_LIMIT,
         )
         success, recorded = node.bench["state"] == "succeeded", dict(node.recorder)
         if not success:
@@ -253,10 +255,10 @@ def operated_graph(options: GraphOptions, real_time_factor: float = 1.0) -> Iter
     tail = Tail()
     with ExitStack() as stack:
         domain = stack.enter_context(reserved_domain())
-        environment = graph_environment() | {"ROS_DOMAIN_ID": str(domain)}
+        environment = graph_environment(recorded=True) | {"ROS_DOMAIN_ID": str(domain)}
         file = stack.enter_context(tempfile.NamedTemporaryFile("w", suffix=".yaml"))
-        faster = {"mujoco_bridge": {"ros__parameters": {"real_time_factor": real_time_factor}}}
-        yaml.safe_dump(faster, file)
+        bench = {"real_time_factor": real_time_factor, "time_limit": TIME_LIMIT}
+        yaml.safe_dump({"mujoco_bridge": {"ros__parameters": bench}}, file)
         file.flush()
         files = (*options.parameter_files, file.name)
         commands = graph_commands(replace(options, parameter_files=files), composed=True)

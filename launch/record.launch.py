@@ -10,6 +10,7 @@ from launch_ros.actions import Node
 
 from moe_robot_control.graph import PACKAGE, GraphOptions, build_graph, check_options
 from moe_robot_control.nodes.arguments import to_arguments
+from moe_robot_control.share import share_path
 
 ARGUMENTS = {
     "scenario": ("1", "1 to 7: how many skills are to be done"),
@@ -74,7 +75,8 @@ def _nodes(context: LaunchContext) -> list[Node]:
 
 def generate_launch_description() -> LaunchDescription:
     """Entry point of ROS 2's launch."""
-    discovery = "ROS_AUTOMATIC_DISCOVERY_RANGE"
+    discovery, profiles = "ROS_AUTOMATIC_DISCOVERY_RANGE", "FASTDDS_DEFAULT_PROFILES_FILE"
+    roomy = str(share_path("config/fastdds/recording.xml"))
     arguments = [
         DeclareLaunchArgument(name, default_value=default, description=description)
         for name, (default, description) in ARGUMENTS.items()
@@ -84,6 +86,7 @@ def generate_launch_description() -> LaunchDescription:
             SetEnvironmentVariable(
                 discovery, EnvironmentVariable(discovery, default_value="LOCALHOST")
             ),
+            SetEnvironmentVariable(profiles, EnvironmentVariable(profiles, default_value=roomy)),
             *arguments,
             OpaqueFunction(function=_nodes),
         ]

@@ -13,6 +13,7 @@ from moe_robot_control.nodes._runner import check_parameter_files
 from moe_robot_control.nodes.arguments import add_arguments as add_graph_arguments
 from moe_robot_control.nodes.arguments import options_from, to_arguments
 from moe_robot_control.nodes.processes import ProcessGroup
+from moe_robot_control.share import share_path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,7 +37,8 @@ def run(arguments: argparse.Namespace) -> int:
         return 2
     if options.dry_run:
         print("up: dry run: nothing is published to the arm", file=sys.stderr)
-    environment = graph_environment(local=options.kind != "deploy")
+    recorded = options.kind == "record" or options.record
+    environment = graph_environment(local=options.kind != "deploy", recorded=recorded)
     with ProcessGroup(commands, environment) as group:
         ended = group.wait()
     if ended is None:
@@ -68,7 +70,7 @@ def graph_commands(options: GraphOptions, composed: bool) -> dict[str, list[str]
 
 
 def graph_environment(
-    environment: Mapping[str, str] | None = None, local: bool = True
+    environment: Mapping[str, str] | None = None, local: bool = True, recorded: bool = False
 ) -> dict[str, str]:
     """The environment of the nodes.
 
@@ -76,10 +78,14 @@ def graph_environment(
         environment: to begin with; by default this process's.
         local: not discovered beyond this machine unless asked for. The drivers of an arm and
             its cameras may run on others.
+        recorded: with more room for messages on their way, so that none is lost.
     """
     environment = dict(os.environ if environment is None else environment)
     if local:
         environment.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    if recorded:
+        profiles = str(share_path("config/fastdds/recording.xml"))
+        environment.setdefault("FASTDDS_DEFAULT_PROFILES_FILE", profiles)
     environment.setdefault("RCUTILS_COLORIZED_OUTPUT", "0")
     environment.setdefault("PYTHONUNBUFFERED", "1")
     # small models on few cores: threads would only wait for each other
