@@ -14,6 +14,7 @@ NODES = (
     "velocity_commander",
     "demo_recorder",
     "teleop",
+    "console",
     "learner",
     "composed",
 )
@@ -58,9 +59,11 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=[PACKAGE, f"{PACKAGE}.*"]),
+    package_data={f"{PACKAGE}.console": ["static/*"]},
     data_files=data_files(),
     zip_safe=False,
     install_requires=[
+        "aiohttp",
         "gymnasium",
         "matplotlib",
         "mcap",

@@ -19,6 +19,9 @@ KINDS: tuple[str, ...] = ("sim", "deploy", "record")
 """The simulated bench; the same graph less the bridge, for an arm with drivers of its own; the
 bench on the wall clock with an operator, who is recorded."""
 PACKAGE = "moe_robot_control"
+HOST = "127.0.0.1"
+"""Where the operator's console listens by default: this machine alone."""
+PORT = 8080
 SIMULATION_ONLY: tuple[str, ...] = (
     "scenario",
     "seed",
@@ -108,6 +111,7 @@ class GraphOptions:
         by_weights: the operator gates trained experts instead of moving the arm.
         operator: his name.
         recordings: folder of the episodes; empty: as the recorder's file says.
+        console: also the operator's web page, at this host:port; empty: none.
         parameter_files: YAML files that override those in `config`.
     """
 
@@ -135,6 +139,7 @@ class GraphOptions:
     by_weights: bool = False
     operator: str = ""
     recordings: str = ""
+    console: str = ""
     parameter_files: tuple[str, ...] = ()
 
 
@@ -177,6 +182,8 @@ def build_graph(options: GraphOptions | None = None) -> list[NodeSpec]:
             _node("teleop", options, common | _teleop(options), alone=True),
             _node("demo_recorder", options, common | _recorder(options), alone=True),
         ]
+    if options.console:
+        nodes.append(_node("console", options, common | _console(options), alone=True))
     return nodes
 
 
@@ -298,6 +305,16 @@ def _recorder(options: GraphOptions) -> dict[str, ParameterValue]:
         parameters["directory"] = options.recordings
     if options.kind == "deploy":
         parameters["skill"] = options.skill
+    return parameters
+
+
+def _console(options: GraphOptions) -> dict[str, ParameterValue]:
+    host, colon, port = options.console.rpartition(":")
+    if not (host and colon and port.isdecimal() and int(port) <= 65535):
+        raise GraphError(f"console {options.console!r}: expected HOST:PORT, such as {HOST}:{PORT}")
+    parameters: dict[str, ParameterValue] = {"host": host.strip("[]"), "port": int(port)}
+    if options.recordings:
+        parameters["recordings"] = options.recordings
     return parameters
 
 

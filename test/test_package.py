@@ -22,6 +22,7 @@ NODES = (
     "velocity_commander",
     "demo_recorder",
     "teleop",
+    "console",
     "learner",
     "composed",
 )

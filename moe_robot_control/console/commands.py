@@ -63,7 +63,7 @@ class Drive:
 
 @dataclass(frozen=True)
 class Start:
-    """The episode to begin: a scenario or, where that is None, a skill."""
+    """The episode to begin: a scenario, a skill, or, where both are None, what was begun last."""
 
     scenario: int | None
     skill: str | None
@@ -129,7 +129,9 @@ def start(command: Mapping[str, Any]) -> Start:
     skill = command.get("skill")
     if skill:
         return Start(None, _choice("skill", skill, SKILLS), seed)
-    scenario = _integer("scenario", command.get("scenario", 1), 1, NUM_SCENARIOS)
+    scenario = command.get("scenario")
+    if scenario is not None:
+        scenario = _integer("scenario", scenario, 1, NUM_SCENARIOS)
     return Start(scenario, None, seed)
 
 

@@ -91,7 +91,10 @@ class Robot(Protocol):
     async def start_episode(
         self, scenario: int | None, skill: str | None, seed: int, operator: str
     ) -> str:
-        """Begin an episode in the simulation; on an arm, let the policies act."""
+        """Begin an episode in the simulation; on an arm, let the policies act.
+
+        Neither scenario nor skill: what the simulation did last, or was launched for.
+        """
 
     async def record(self, action: str, details: Mapping[str, str]) -> str:
         """Do one of `commands.RECORD_ACTIONS`; `details` become the episode's metadata."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
@@ -33,7 +34,7 @@ _HEADERS = {
         "base-uri 'none'; form-action 'self'"
     ),
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",
     "Cache-Control": "no-cache",
 }
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -131,7 +132,7 @@ class Console:
         name = request.query.get("episode", "")
         jpeg = await asyncio.to_thread(thumbnail, self._robot.recordings(), name)
         if jpeg is None:
-            raise web.HTTPNotFound(text="no image in this episode\n")
+            return web.FileResponse(STATIC / "no-image.svg")
         return web.Response(body=jpeg, content_type="image/jpeg")
 
     # -- commands and state --------------------------------------------------------------------
@@ -163,7 +164,7 @@ class Console:
         with suppress(ConnectionError):
             while not socket.closed:
                 # a slow connection gets fewer states, not older ones: sending waits for it
-                await socket.send_json(self._desk.state(viewer))
+                await socket.send_str(to_json(self._desk.state(viewer)))
                 await asyncio.sleep(STATE_PERIOD)
 
     # -- images --------------------------------------------------------------------------------
@@ -193,6 +194,22 @@ class Console:
     async def _close_sockets(self, _: web.Application) -> None:
         for socket in tuple(self._sockets):
             await socket.close(message=b"the console ends")
+
+
+def to_json(value: Any) -> str:
+    """JSON, which knows no NaN and no infinity: null in their place."""
+    try:
+        return json.dumps(value, allow_nan=False)
+    except ValueError:
+        return json.dumps(_finite(value))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def pack(frame: Frame) -> bytes:

@@ -5,7 +5,15 @@ from __future__ import annotations
 import argparse
 
 from moe_robot_control.control.arbitration import MODES
-from moe_robot_control.graph import KINDS, GraphError, GraphOptions, check_kind, no_such_option
+from moe_robot_control.graph import (
+    HOST,
+    KINDS,
+    PORT,
+    GraphError,
+    GraphOptions,
+    check_kind,
+    no_such_option,
+)
 
 _ONLY: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
     (("sim", "record"), ("scenario", "seed", "viewer", "true_poses", "learned")),
@@ -59,6 +67,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--operator", default="", help="recorded: his or her name")
     parser.add_argument("--recordings", default="", help="recorded: folder of the episodes")
     parser.add_argument(
+        "--console",
+        nargs="?",
+        const=f"{HOST}:{PORT}",
+        default="",
+        metavar="HOST:PORT",
+        help=f"with the operator's web page; {HOST}:{PORT} unless told otherwise",
+    )
+    parser.add_argument(
         "--parameters",
         action="append",
         default=[],
@@ -105,6 +121,7 @@ def options_from(arguments: argparse.Namespace) -> GraphOptions:
         by_weights=arguments.weights,
         operator=arguments.operator,
         recordings=arguments.recordings,
+        console=arguments.console,
         parameter_files=tuple(arguments.parameters),
     )
 
@@ -127,6 +144,7 @@ def to_arguments(options: GraphOptions) -> list[str]:
         ("--mapping", options.mapping),
         ("--operator", options.operator),
         ("--recordings", options.recordings),
+        ("--console", options.console),
     ):
         if value:
             arguments += [flag, value]

@@ -86,7 +86,7 @@ class FakeRobot:
         return self.folder
 
     async def frame(self, camera: str, after: int) -> Frame:
-        await asyncio.sleep(0.05 if after >= 0 else 0.0)
+        await asyncio.sleep(0.2 if after >= 0 else 0.0)
         image = np.full((256, 256, 3), (90, 80, 70), np.uint8)
         cv2.circle(image, (60 + (7 * after) % 140, 150), 20, (60, 160, 220), -1)
         jpeg = cv2.imencode(".jpg", image)[1].tobytes()

@@ -214,6 +214,25 @@ def test_images_come_when_asked_for(robot: FakeRobot) -> None:
     run(robot, Access.of("127.0.0.1"), use)
 
 
+def test_numbers_that_json_does_not_know(robot: FakeRobot) -> None:
+    robot.news = {"latency": float("nan"), "weights": {"unbox": float("inf")}, "rates": [(1.0,)]}
+
+    async def use(session: aiohttp.ClientSession, url: str) -> None:
+        async with socket(session, f"{url}/control") as control:
+
+            def refuse(constant: str) -> None:
+                raise AssertionError(constant)
+
+            state = json.loads(await control.receive_str(), parse_constant=refuse)
+            assert (state["latency"], state["weights"], state["rates"]) == (
+                None,
+                {"unbox": None},
+                [[1.0]],
+            )
+
+    run(robot, Access.of("127.0.0.1"), use)
+
+
 @pytest.mark.parametrize(
     "text",
     ["", "[]", '{"camera": "back", "after": 0}', '{"camera": "left", "after": "x"}', "1e999"],

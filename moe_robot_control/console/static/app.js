@@ -71,11 +71,9 @@ for (const input of $("mode").querySelectorAll("input")) {
 }
 $("start").addEventListener("submit", (event) => {
   event.preventDefault();
-  const [kind, value] = ($("task").value || "scenario:1").split(":");
-  command("start_episode", {
-    ...(kind === "skill" ? { skill: value } : { scenario: Number(value) }),
-    seed: Number($("seed").value),
-  });
+  const [kind, value] = $("task").value.split(":");
+  const what = { skill: { skill: value }, scenario: { scenario: Number(value) } }[kind] ?? {};
+  command("start_episode", { ...what, seed: Number($("seed").value) });
 });
 
 $("theme").addEventListener("click", () => setTheme(THEMES[(THEMES.indexOf(theme()) + 1) % THEMES.length]));
@@ -126,6 +124,7 @@ function fillChoices(experts, scenarios) {
   };
   const numbers = Array.from({ length: scenarios }, (_, i) => i + 1);
   $("task").replaceChildren(
+    option("", "the same again, or as launched"),
     group("Scenario", numbers.map((k) => option(`scenario:${k}`, `Scenario ${k}: ${k} ${k > 1 ? "skills" : "skill"}`))),
     group("One skill", experts.map((name) => option(`skill:${name}`, words(name)))),
   );

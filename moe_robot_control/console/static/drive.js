@@ -134,6 +134,7 @@ export class Drive {
     this.connection = connection;
     this.elements = elements;
     this.said = said;
+    this.touch = matchMedia("(pointer: coarse)");
     const changed = () => this.#tick();
     const actions = {
       changed,
@@ -223,9 +224,11 @@ export class Drive {
       ? "Take control to drive"
       : this.#driving
         ? this.byExperts ? "Experts act" : "Driving"
-        : document.activeElement === drive
-          ? "Keys are live: hold Space"
-          : "Select this area to drive by keys";
+        : this.touch.matches
+          ? this.byExperts ? "Choose experts and hold the button" : "Hold a pad to drive"
+          : document.activeElement === drive
+            ? "Keys are live: hold Space"
+            : "Select this area to drive by keys";
     if (driveState.textContent !== text) driveState.textContent = text;
     drive.classList.toggle("driving", this.#driving);
   }

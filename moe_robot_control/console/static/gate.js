@@ -41,7 +41,7 @@ export class Gate {
     for (const [name, { row, fill, value }] of this.#rows) {
       const weight = weights[name];
       fill.style.transform = `scaleX(${weight ?? 0})`;
-      value.textContent = weight === undefined ? "–" : weight.toFixed(2);
+      value.textContent = weight == null ? "–" : weight.toFixed(2);
       row.classList.toggle("acts", weight > 0);
     }
     const last = this.#history.at(-1);

@@ -90,11 +90,6 @@ export class Recordings {
     image.loading = "lazy";
     image.alt = "";
     image.src = `/thumbnail?episode=${encodeURIComponent(name)}&size=${size}`;
-    image.addEventListener("error", () => {
-      const nothing = document.createElement("div");
-      nothing.className = "no-image";
-      image.replaceWith(nothing);
-    });
     const text = document.createElement("div");
     const line = (kind, words, element = "p") => {
       if (!words) return;
