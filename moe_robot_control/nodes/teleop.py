@@ -57,6 +57,8 @@ _SERVICES: dict[str, str] = {
     "mode_teleop": "velocity_commander/set_mode/teleop",
     "mode_idle": "velocity_commander/set_mode/idle",
 }
+_SERVICE_WAIT = 1.0
+"""Longest wait for another node's service [s]."""
 _DISCOVERY = 2.0
 """Longest wait for a simulation's clock [s]."""
 
@@ -85,6 +87,7 @@ class TeleopNode(Node):
         self._terminal: Terminal | None = None
         self._joystick: Joystick | None = None
         self._engaged = False
+        self._asked: list[tuple[str, float]] = []
         self._recorder: dict[str, Any] = {}
         self._commander = ""
         self._shown = ""
@@ -157,6 +160,7 @@ class TeleopNode(Node):
         self._publish(self._gamepad.command(self._now()))
 
     def _tick(self) -> None:
+        self._pass_on()
         if self._keyboard is not None:
             self._read_keys()
             self._publish(self._keyboard.command(self._now()))
@@ -215,11 +219,22 @@ class TeleopNode(Node):
         if request == "emergency_stop":
             # not only the service: this needs no answer
             self._emergency_stop.publish(Bool(data=True))
-        client = self._trigger_clients[request]
-        if not client.service_is_ready():
-            self._tell(f"{_SERVICES[request]} is not there")
-            return
-        client.call_async(Trigger.Request()).add_done_callback(partial(self._on_answer, request))
+        self._asked.append((request, self._now() + _SERVICE_WAIT))
+        self._pass_on()
+
+    def _pass_on(self) -> None:
+        """Call the services asked for; one that is not discovered yet is waited for a moment."""
+        waiting = []
+        for request, until in self._asked:
+            client = self._trigger_clients[request]
+            if client.service_is_ready():
+                answer = client.call_async(Trigger.Request())
+                answer.add_done_callback(partial(self._on_answer, request))
+            elif self._now() < until:
+                waiting.append((request, until))
+            else:
+                self._tell(f"{_SERVICES[request]} is not there")
+        self._asked = waiting
 
     def _on_answer(self, request: str, future: Future) -> None:
         answer = future.result()
