@@ -296,6 +296,51 @@ def test_a_whole_episode_by_gamepad(
     assert from_stamp(pad.twists[0].header.stamp) < 10**12
 
 
+def test_interventions_are_told_from_the_policies_own_actions(
+    domain: int, environment: dict[str, str], models: Path, tmp_path: Path
+) -> None:
+    options = GraphOptions(
+        kind="record",
+        mode="policy",
+        skill="push_button",
+        true_poses=True,
+        model_directory=str(models),
+        recordings=str(tmp_path),
+    )
+    status: dict[str, Any] = {}
+    sources: list[dict[str, float]] = []
+    with running(options, domain, environment) as client:
+        node = client.node
+        pad = Pad(client)
+
+        def on_status(message: String) -> None:
+            status.update(json.loads(message.data))
+
+        node.create_subscription(String, "demo_recorder/status", on_status, LATCHED)
+        node.create_subscription(
+            JointState, "command/source", lambda m: sources.append(from_named_values(m)), SENSOR
+        )
+
+        def commands(operator: float) -> bool:
+            wanted = {"policy": 1.0, "operator": operator, "moving": 1.0}
+            return bool(sources) and wanted.items() <= sources[-1].items()
+
+        pad.tap_until(lambda: status.get("state") == "recording", "a recording", START)
+        for _ in range(2):
+            client.until(lambda: commands(0.0), "the policy's command")
+            pad.set(LB, a4=1.0)
+            client.until(lambda: commands(1.0), "the operator's command")
+            pad.set()
+        client.until(lambda: commands(0.0), "the policy's command")
+        pad.tap_until(lambda: status["state"] == "idle", "the end", GUIDE)
+    found, facts = contents(tmp_path / status["episode"])
+    assert {"mode": "policy", "interventions": "2", "success": "unknown"}.items() <= facts.items()
+    told = [from_named_values(item.decoded_message) for item in found["command/source"]]
+    changes = np.abs(np.diff([source["operator"] for source in told])).sum()
+    assert changes == 4
+    assert {"gate/weights", "experts/push_button/twist", "teleop/twist"} <= set(found)
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
