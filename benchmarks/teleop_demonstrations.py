@@ -51,8 +51,8 @@ def record(source: str, folder: Path, skill: str, count: int, factor: float) -> 
         def progress(seed: int, success: bool) -> None:
             bar.update(success)
 
-        failed = record_episodes(folder, count, FIRST_SEED, factor, progress, skill=skill)
-    print(f"{skill}: {count} recorded, {failed} failed and discarded")
+        failed, missing = record_episodes(folder, count, FIRST_SEED, factor, progress, skill=skill)
+    print(f"{skill}: {count} recorded, {failed} failed and discarded, {missing} messages missing")
 
 
 def train(episodes: Path, models: Path, skill: str, seed: int) -> None:

@@ -303,13 +303,19 @@ class Recorder:
         return target
 
     def close(self) -> None:
-        """End the present episode, if any, and the thread."""
-        if self.status.recording:
-            self.stop({"reason": "recorder ended"})
-        with self._changed:
-            self._closing = True
-            self._changed.notify()
-        self._thread.join()
+        """End the present episode, if any, and the thread.
+
+        Raises:
+            EpisodeError: the disk failed.
+        """
+        try:
+            if self.status.recording:
+                self.stop({"reason": "recorder ended"})
+        finally:
+            with self._changed:
+                self._closing = True
+                self._changed.notify()
+            self._thread.join()
 
     # -- the writing thread ------------------------------------------------------------------
 

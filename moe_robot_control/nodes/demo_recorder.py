@@ -32,7 +32,7 @@ from moe_robot_control.demonstrations.images import compress_image
 from moe_robot_control.demonstrations.recorder import Recorder
 from moe_robot_control.demonstrations.timeline import Timeline
 from moe_robot_control.nodes._parameters import Parameters
-from moe_robot_control.nodes._runner import run_nodes
+from moe_robot_control.nodes._runner import complain, run_nodes
 from moe_robot_control.nodes.qos import LATCHED
 from moe_robot_control.nodes.ros_messages import MessageError, from_named_values
 from moe_robot_control.policies.spaces import NUM_SCENARIOS, OBJECTS, SKILLS
@@ -112,7 +112,10 @@ class DemoRecorderNode(Node):
 
     def close(self) -> None:
         """End the present episode, if any."""
-        self._recorder.close()
+        try:
+            self._recorder.close()
+        except EpisodeError as error:
+            complain(self.get_name(), error)
 
     # -- set-up ------------------------------------------------------------------------------
 
@@ -199,7 +202,7 @@ class DemoRecorderNode(Node):
 
     def _on_joint_states(self, data: bytes, stamp: int) -> None:
         if self._timeline.advance(stamp) and self._recorder.status.recording:
-            self._stop({"reason": "time was set back"})
+            self._attempt(partial(self._stop, {"reason": "time was set back"}))
 
     def _on_source(self, data: bytes, stamp: int) -> None:
         try:
@@ -219,7 +222,7 @@ class DemoRecorderNode(Node):
             if bench["episode"] != self._bench:
                 self._bench = bench["episode"]
                 if self._recorder.status.recording:
-                    self._stop({"reason": "begun anew"})
+                    self._attempt(partial(self._stop, {"reason": "begun anew"}))
                 self._attempt(partial(self._start, bench, new_time=True))
         elif self._recorder.status.recording and bench["episode"] == self._bench:
             success = bench["state"] == "succeeded"
