@@ -169,8 +169,9 @@ def test_it_says_when_the_console_is_gone(browser: Any, robot: FakeRobot) -> Non
 def test_commands(page: Any, robot: FakeRobot) -> None:
     page.get_by_label("Your name").fill("Ana")
     take_control(page)
-    page.get_by_role("radio", name="Operator").check(force=True)
+    page.get_by_role("group", name="Who commands").get_by_text("Operator").click()
     until(page, lambda: ("set_mode", "teleop") in robot.calls, "mode")
+    assert page.get_by_role("radio", name="Operator").is_checked()
     page.get_by_label("Seed").fill("12")
     page.get_by_role("button", name="Start").click()
     until(page, lambda: ("start_episode", None, None, 12, "Ana") in robot.calls, "start")
@@ -448,7 +449,7 @@ def test_a_phone_drives_by_touch_and_stops(browser: Any, served: Served, robot: 
         page.wait_for_selector("body:not(.watching)")
         assert page.get_by_text("Hold a pad and drag").is_visible()
         assert not page.locator("#drive-help").is_visible()
-        page.locator("#pad").scroll_into_view_if_needed()
+        page.locator("#pad").evaluate("pad => pad.scrollIntoView({block: 'center'})")
         box = page.locator("#pad").bounding_box()
         touch = page.context.new_cdp_session(page)
 

@@ -13,6 +13,7 @@ const connection = new Connection();
 const views = new Map();
 let state = null;
 let toastTimer = 0;
+let wanted = { mode: null, until: 0 }; // shown until the robot's own word of it can be here
 
 function toast(text, fault = false) {
   if (!text) return;
@@ -65,9 +66,15 @@ $("control").addEventListener("click", async () => {
 $("release").addEventListener("click", () => command("release"));
 $("grant").addEventListener("click", () => command("answer_request", { grant: true }));
 $("refuse").addEventListener("click", () => command("answer_request", { grant: false }));
-$("stop").addEventListener("click", () => command("set_mode", { mode: "idle" }));
+async function setMode(mode) {
+  wanted = { mode, until: performance.now() + 3000 };
+  const answer = await connection.ask("set_mode", { mode });
+  tell(answer);
+  wanted.until = answer.ok ? performance.now() + 1500 : 0;
+}
+$("stop").addEventListener("click", () => setMode("idle"));
 for (const input of $("mode").querySelectorAll("input")) {
-  input.addEventListener("change", () => command("set_mode", { mode: input.value }));
+  input.addEventListener("change", () => setMode(input.value));
 }
 $("start").addEventListener("submit", (event) => {
   event.preventDefault();
@@ -146,7 +153,8 @@ function showPeople(you) {
   text("link", delay === null ? "live" : `live · ${delay < 10 ? delay.toFixed(1) : delay.toFixed(0)} ms`);
 }
 
-function showStatus({ mode, message, level, stopped }, you) {
+function showStatus({ mode: told, message, level, stopped }, you) {
+  const mode = performance.now() < wanted.until ? wanted.mode : told;
   $("status").dataset.level = stopped ? "error" : level;
   text("mode-name", stopped ? "Emergency stop" : (MODES[mode] ?? "–"));
   text("status-text", message);
