@@ -1,8 +1,9 @@
 """An operator for the graph of kind `record`, where nobody is there: a script with a gamepad.
 
 It sees what the graph's nodes see (object poses, joint states), decides as the scripted teachers
-do, with an unsteady hand, and moves sticks and buttons of a synthetic `sensor_msgs/Joy` as the
-mapping `gamepad` has them. All the rest is the graph's: teleop, commander, bench and recorder.
+do, and moves sticks and buttons of a synthetic `sensor_msgs/Joy` as the mapping `gamepad` has them.
+All the rest is the graph's: teleop, commander, bench and recorder. The bench is unsteady
+(`world/unsteady.py`), as it is for demonstrations in process: it pushes, the operator corrects.
 """
 
 from __future__ import annotations
@@ -48,11 +49,6 @@ PATIENCE = 60.0
 """Longest wait for the graph to do anything [s]."""
 TIME_LIMIT = 30.0
 """Longest episode [s, simulated]."""
-NOISE_STD = 0.02
-NOISE_MEMORY = 0.8
-NUDGE_RATE = 0.01
-NUDGE_STD = 0.1
-NUDGE_STEPS = 6
 _UNHEARD = 0.4
 """So long the operator waits for what he wants before he presses the deadman anew [s]."""
 _TAP = 0.1
@@ -77,8 +73,6 @@ class ScriptedOperator(SceneNode):
         self._by_weights = by_weights
         self.bench: dict[str, Any] = {}
         self.recorder: dict[str, Any] = {}
-        self._rng = np.random.default_rng(0)
-        self._noise, self._nudge, self._nudging = np.zeros(3), np.zeros(3), 0
         self._opening: float | None = None
         self._chosen: str | None = None
         self._velocity = np.zeros(3)
@@ -97,11 +91,6 @@ class ScriptedOperator(SceneNode):
         subscribe(JointState, "teleop/gripper", self._on_gripper, COMMAND)
         subscribe(JointState, "teleop/weights", self._on_weights, COMMAND)
         self.create_timer(0.05, self._publish)
-
-    def begin(self, seed: int) -> None:
-        """A new episode, with a hand of its own."""
-        self._rng = np.random.default_rng([seed, 7])
-        self._noise, self._nudge, self._nudging = np.zeros(3), np.zeros(3), 0
 
     # -- what it sees ------------------------------------------------------------------------
 
@@ -130,19 +119,11 @@ class ScriptedOperator(SceneNode):
         self._skill, self._stamp = skill, stamp
         batch = Scene(*(np.asarray(part)[None] for part in vars(scene).values()))
         action = teach(skill, batch)[0]
-        self._velocity = np.clip(action[:3] + self._unsteady(), -MAX_SPEED, MAX_SPEED)
+        self._velocity = action[:3]
         wants_open = action[3] > MAX_GRIPPER_WIDTH / 2
         if self._opening is not None and not self._taps and wants_open != (self._opening > 0):
             self._taps.append("toggle_gripper")
         self._publish()
-
-    def _unsteady(self) -> np.ndarray:
-        rng = self._rng
-        self._noise = NOISE_MEMORY * self._noise + NOISE_STD * rng.normal(size=3)
-        if self._nudging == 0 and rng.random() < NUDGE_RATE:
-            self._nudging, self._nudge = NUDGE_STEPS, NUDGE_STD * rng.normal(size=3)
-        self._nudging = max(0, self._nudging - 1)
-        return self._noise + (self._nudge if self._nudging else 0.0)
 
     # -- what it does ------------------------------------------------------------------------
 
@@ -215,7 +196,6 @@ class OperatedGraph:
             Whether it succeeded, and the recorder's status at its end.
         """
         node = self._node
-        node.begin(seed)
         self._call(self._setter, parameters_request({"seed": seed}))
         answer = self._call(self._reset, Trigger.Request(), again=np.inf)
         episode = int(answer.message.split()[-1])
@@ -257,7 +237,11 @@ def operated_graph(options: GraphOptions, real_time_factor: float = 1.0) -> Iter
         domain = stack.enter_context(reserved_domain())
         environment = graph_environment(recorded=True) | {"ROS_DOMAIN_ID": str(domain)}
         file = stack.enter_context(tempfile.NamedTemporaryFile("w", suffix=".yaml"))
-        bench = {"real_time_factor": real_time_factor, "time_limit": TIME_LIMIT}
+        bench = {
+            "real_time_factor": real_time_factor,
+            "time_limit": TIME_LIMIT,
+            "unsteady": not options.by_weights,
+        }
         yaml.safe_dump({"mujoco_bridge": {"ros__parameters": bench}}, file)
         file.flush()
         files = (*options.parameter_files, file.name)
