@@ -436,11 +436,20 @@ def test_colours_can_be_chosen(page: Any) -> None:
 
 
 @pytest.mark.parametrize("width", [320, 390, 768, 1024, 1920])
-def test_nothing_sticks_out(browser: Any, served: Served, width: int) -> None:
-    with open_page(browser, served.url, viewport={"width": width, "height": 800}) as page:
+def test_nothing_sticks_out(browser: Any, served: Served, robot: FakeRobot, width: int) -> None:
+    long = "scenario_7_20261124T124005218_" * 3
+    robot.recorder = {"state": "recording", "episode": long, "time": 20, "success": True}
+    robot.news = {"command": robot.state()["command"] | {"message": long}}
+    robot.news["diagnostics"] = [{"name": "command", "level": "warn", "message": long}]
+    write(robot.folder / long, {"operator": long})
+    # as a phone lays a page out: what sticks out makes everything smaller
+    options = PHONE | {"viewport": {"width": width, "height": 800}}
+    with open_page(browser, served.url, **options) as page:
         take_control(page)
         page.get_by_role("img", name="Camera left, sees").wait_for()
+        page.get_by_role("list", name="Recorded episodes").get_by_text(long).first.wait_for()
         assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert page.evaluate("innerWidth") == width
 
 
 def test_a_phone_drives_by_touch_and_stops(browser: Any, served: Served, robot: FakeRobot) -> None:

@@ -91,7 +91,10 @@ export class View {
     context.beginPath();
     context.arc(x, y, 7 * ratio, 0, 2 * Math.PI);
     context.stroke();
-    this.#write(context, ratio, name.replaceAll("_", " "), x + 11 * ratio, y + 4 * ratio, colour);
+    const text = name.replaceAll("_", " ");
+    const size = context.measureText(text).width + 11 * ratio;
+    const left = x + size > this.canvas.width ? x - size : x + 11 * ratio;
+    this.#write(context, ratio, text, left, y + 4 * ratio, colour);
   }
 
   #arrow(context, ratio, axis, from, to) {
