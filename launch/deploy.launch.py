@@ -37,6 +37,7 @@ ARGUMENTS = {
     "operator": ("", "recorded: the operator's name"),
     "recordings": ("", "recorded: folder of the episodes; empty: data/recordings"),
     "parameters": ("", "YAML file that overrides those in config/"),
+    "console": ("", "host:port of the operator's web page; empty: none"),
     "composed": ("false", "all nodes in one process"),
 }
 
@@ -65,6 +66,7 @@ def _nodes(context: LaunchContext) -> list[Node]:
         top_k=int(value["top_k"]) if value["top_k"] else None,
         model_directory=value["model_directory"],
         perception_model=value["perception_model"],
+        console=value["console"],
         parameter_files=(value["parameters"],) if value["parameters"] else (),
     )
     check_options(options)
