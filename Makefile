@@ -14,6 +14,7 @@ VENV := .venv
 STAMP := $(VENV)/.stamp
 APT_PYTHON := python3 python3-venv
 APT_EGL := libegl1 libegl-mesa0 libgl1-mesa-dri
+CHROMIUM := chromium
 TORCH_INDEX := https://download.pytorch.org/whl/cpu
 
 # a sourced ROS 2 would otherwise be mixed with the one of the virtual environment
@@ -26,7 +27,11 @@ demo: $(STAMP)
 	    $(if $(POLICY),--policy $(POLICY)) $(if $(VIEWER),--viewer) $(ARGS)
 
 test: $(STAMP)
-	@$(VENV)/bin/python -m pytest $(ARGS)
+	@$(APT)
+	# the console's page is tested in a real browser; its tests are skipped where it is absent
+	command -v chromium chromium-browser google-chrome >/dev/null || ! may_install \
+	    || apt_install $(CHROMIUM) || echo "No browser: tests of the page are skipped" >&2
+	$(VENV)/bin/python -m pytest $(ARGS)
 
 lint: $(STAMP)
 	@$(VENV)/bin/ruff check .

@@ -33,7 +33,11 @@ ARGUMENTS = {
     "top_k": ("", "keep the k largest gate weights; empty: as config says"),
     "model_directory": ("", "folder of the policies' ONNX files; empty: the package's own"),
     "perception_model": ("", "the pose network's ONNX file; empty: the package's own"),
+    "record": ("false", "also teleop and demo_recorder"),
+    "operator": ("", "recorded: the operator's name"),
+    "recordings": ("", "recorded: folder of the episodes; empty: data/recordings"),
     "parameters": ("", "YAML file that overrides those in config/"),
+    "console": ("", "host:port of the operator's web page; empty: none"),
     "composed": ("false", "all nodes in one process"),
 }
 
@@ -44,27 +48,35 @@ def _nodes(context: LaunchContext) -> list[Node]:
         if name in given:
             raise GraphError(no_such_option(name, "deploy"))
     value = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
-    flag = {name: value[name].lower() in ("true", "1") for name in ("composed", "dry_run")}
+    flag = {
+        name: value[name].lower() in ("true", "1") for name in ("composed", "dry_run", "record")
+    }
     options = GraphOptions(
         kind="deploy",
         arm=value["arm"],
         namespace=value["namespace"],
         mode=value["mode"],
         dry_run=flag["dry_run"],
+        record=flag["record"],
+        operator=value["operator"],
+        recordings=value["recordings"],
         speed_scale=float(value["speed_scale"]),
         skill=value["skill"],
         policy=value["policy"],
         top_k=int(value["top_k"]) if value["top_k"] else None,
         model_directory=value["model_directory"],
         perception_model=value["perception_model"],
+        console=value["console"],
         parameter_files=(value["parameters"],) if value["parameters"] else (),
     )
     check_options(options)
     specs = build_graph(options)
     common = {"package": PACKAGE, "output": "screen", "on_exit": Shutdown()}
+    composed = []
     if flag["composed"]:
-        return [Node(executable="composed", arguments=to_arguments(options), **common)]
-    return [
+        composed = [Node(executable="composed", arguments=to_arguments(options), **common)]
+        specs = [spec for spec in specs if spec.alone]
+    return composed + [
         Node(
             executable=spec.executable,
             name=spec.name,

@@ -17,6 +17,7 @@ ARGUMENTS = {
     "headless": ("true", "without MuJoCo's viewer"),
     "arm": ("panda", "name in config/arms, or a YAML file"),
     "lockstep": ("true", "the simulation waits for every answer; else it follows the wall clock"),
+    "console": ("", "host:port of the operator's web page; empty: none"),
 }
 
 
@@ -33,13 +34,16 @@ def _nodes(context: LaunchContext) -> list[Node]:
         headless=flag["headless"],
         arm=value["arm"],
         lockstep=flag["lockstep"],
+        console=value["console"],
     )
     check_options(options)
     specs = build_graph(options)
     common = {"package": PACKAGE, "output": "screen", "on_exit": Shutdown()}
+    nodes = []
     if flag["composed"]:
-        return [Node(executable="composed", arguments=to_arguments(options), **common)]
-    return [
+        specs = [spec for spec in specs if spec.alone]
+        nodes = [Node(executable="composed", arguments=to_arguments(options), **common)]
+    return nodes + [
         Node(
             executable=spec.executable,
             name=spec.name,

@@ -18,6 +18,8 @@ PROGRAM = "moe-robot-control"
 COMMANDS: dict[str, tuple[str, str]] = {
     "up": ("moe_robot_control.nodes.up", "run the graph"),
     "doctor": ("moe_robot_control.doctor.command", "check a robot before it moves"),
+    "teleop": ("moe_robot_control.nodes.teleop", "move the arm or gate experts by hand"),
+    "console": ("moe_robot_control.nodes.console", "serve the operator's web page"),
     "demo": ("moe_robot_control.nodes.demo", "run scenarios, print a table, write a film"),
     "record": (
         "moe_robot_control.learning.record_demonstrations",

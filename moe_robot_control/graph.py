@@ -15,9 +15,13 @@ from moe_robot_control.errors import MoeRobotControlError
 from moe_robot_control.policies.spaces import NUM_SCENARIOS, SKILLS, check_skill
 from moe_robot_control.share import share_path
 
-KINDS: tuple[str, ...] = ("sim", "deploy")
-"""The simulated bench, or the same graph less the bridge, for an arm with drivers of its own."""
+KINDS: tuple[str, ...] = ("sim", "deploy", "record")
+"""The simulated bench; the same graph less the bridge, for an arm with drivers of its own; the
+bench on the wall clock with an operator, who is recorded."""
 PACKAGE = "moe_robot_control"
+HOST = "127.0.0.1"
+"""Where the operator's console listens by default: this machine alone."""
+PORT = 8080
 SIMULATION_ONLY: tuple[str, ...] = (
     "scenario",
     "seed",
@@ -28,8 +32,10 @@ SIMULATION_ONLY: tuple[str, ...] = (
     "learned",
 )
 """Options that mean nothing on a real arm."""
-DEPLOYMENT_ONLY: tuple[str, ...] = ("dry_run",)
-"""Options that mean nothing in the simulation, which waits for commands."""
+DEPLOYMENT_ONLY: tuple[str, ...] = ("dry_run", "record")
+"""Options that mean nothing at the simulated bench."""
+OPERATOR_ONLY: tuple[str, ...] = ("device", "mapping", "by_weights", "operator", "recordings")
+"""Options that mean nothing where nobody is recorded."""
 
 ParameterValue = bool | int | float | str | list[str]
 
@@ -49,6 +55,7 @@ class NodeSpec:
         parameter_files: YAML files, later ones win.
         remappings: from name, to name.
         namespace: the node's namespace; relative names are below it.
+        alone: never in one process with others: it must not make them wait.
     """
 
     executable: str
@@ -57,6 +64,7 @@ class NodeSpec:
     parameter_files: tuple[Path, ...] = ()
     remappings: tuple[tuple[str, str], ...] = ()
     namespace: str = ""
+    alone: bool = False
 
     def ros_arguments(self) -> list[str]:
         """The arguments that give a ROS 2 node this name, these parameters and remappings."""
@@ -94,9 +102,16 @@ class GraphOptions:
         perception_model: file of the pose network; empty: the package's own.
         namespace: of all nodes.
         mode: who commands the arm at first: policy, teleop or idle; empty: the policies in the
-            simulation, nobody on a real arm.
+            simulation, nobody on a real arm, the operator where he is recorded at the bench.
         speed_scale: share of the wanted end-effector speed that the arm gets, above 0 to 1.
         dry_run: everything runs, but nothing is published to the real arm.
+        record: also with an operator and a recorder, as kind `record` always is.
+        device: what the operator holds: joy (a topic) or joystick (the kernel's device).
+        mapping: of the device: name in `config/teleop` or path; empty: the device's own.
+        by_weights: the operator gates trained experts instead of moving the arm.
+        operator: his name.
+        recordings: folder of the episodes; empty: as the recorder's file says.
+        console: also the operator's web page, at this host:port; empty: none.
         parameter_files: YAML files that override those in `config`.
     """
 
@@ -118,6 +133,13 @@ class GraphOptions:
     mode: str = ""
     speed_scale: float = 1.0
     dry_run: bool = False
+    record: bool = False
+    device: str = "joy"
+    mapping: str = ""
+    by_weights: bool = False
+    operator: str = ""
+    recordings: str = ""
+    console: str = ""
     parameter_files: tuple[str, ...] = ()
 
 
@@ -144,17 +166,34 @@ def build_graph(options: GraphOptions | None = None) -> list[NodeSpec]:
     options = GraphOptions() if options is None else options
     check_kind(options.kind)
     _check_choices(options)
-    simulated = options.kind == "sim"
+    simulated = options.kind != "deploy"
     common = {"use_sim_time": simulated, "arm": options.arm}
     models = {"model_directory": options.model_directory} if options.model_directory else {}
     nodes = [_bridge(options)] if simulated else []
     if not options.true_poses:
         model = {"model": options.perception_model} if options.perception_model else {}
         nodes.append(_node("perception", options, common | model))
-    nodes.append(_node("manipulation_network", options, common | models | _gate(options)))
-    nodes += _experts(options, common | models)
+    if _has_policies(options):
+        nodes.append(_node("manipulation_network", options, common | models | _gate(options)))
+        nodes += _experts(options, common | models)
     nodes.append(_node("velocity_commander", options, common | _commander(options)))
+    if _is_recorded(options):
+        nodes += [
+            _node("teleop", options, common | _teleop(options), alone=True),
+            _node("demo_recorder", options, common | _recorder(options), alone=True),
+        ]
+    if options.console:
+        nodes.append(_node("console", options, common | _console(options), alone=True))
     return nodes
+
+
+def _is_recorded(options: GraphOptions) -> bool:
+    return options.kind == "record" or options.record
+
+
+def _has_policies(options: GraphOptions) -> bool:
+    """Whether gate and experts run: an operator may show what none can do yet."""
+    return options.kind != "record" or options.by_weights or options.mode not in ("", "teleop")
 
 
 def check_kind(kind: str) -> None:
@@ -164,7 +203,9 @@ def check_kind(kind: str) -> None:
 
 
 def _check_choices(options: GraphOptions) -> None:
-    foreign = DEPLOYMENT_ONLY if options.kind == "sim" else SIMULATION_ONLY
+    foreign = SIMULATION_ONLY if options.kind == "deploy" else DEPLOYMENT_ONLY
+    if not _is_recorded(options):
+        foreign += OPERATOR_ONLY
     for option in fields(options):
         # the wall clock is what a real arm has anyway
         if option.name == "lockstep" or option.name not in foreign:
@@ -181,6 +222,11 @@ def _check_choices(options: GraphOptions) -> None:
         check_skill(options.skill)
     if options.learned and (options.policy or not options.skill):
         raise GraphError("what is learned is the expert of one skill")
+    if options.device not in ("joy", "joystick"):
+        raise GraphError(
+            f"device {options.device!r}: expected joy or joystick; the keyboard has a terminal of "
+            "its own: moe-robot-control teleop"
+        )
     if options.mode not in ("", *MODES):
         raise GraphError(f"unknown mode {options.mode!r}: expected one of {', '.join(MODES)}")
     if not 0.0 < options.speed_scale <= 1.0:
@@ -189,7 +235,9 @@ def _check_choices(options: GraphOptions) -> None:
 
 def no_such_option(name: str, kind: str) -> str:
     """Why a graph of `kind` does not have option `name`."""
-    where = "in the simulation" if kind == "sim" else "on a real arm"
+    where = {"sim": "in the simulation", "deploy": "on a real arm"}.get(kind, "at the bench")
+    if name.lstrip("-").replace("-", "_") in (*OPERATOR_ONLY, "weights"):
+        where = "where nobody is recorded"
     return f"{name} means nothing {where}: leave it out"
 
 
@@ -202,10 +250,11 @@ def _bridge(options: GraphOptions) -> NodeSpec:
             "scenario": options.scenario,
             "skill": options.skill,
             "seed": options.seed,
-            "lockstep": options.lockstep,
+            "lockstep": options.lockstep and options.kind == "sim",
             "viewer": not options.headless,
             "object_poses": options.true_poses,
-            "autostart": options.autostart,
+            # an operator begins when he is ready
+            "autostart": options.autostart and options.kind == "sim",
         },
     )
 
@@ -216,6 +265,8 @@ def _gate(options: GraphOptions) -> dict[str, ParameterValue]:
         parameters["fixed_expert"] = options.skill
     if options.top_k is not None:
         parameters["top_k"] = options.top_k
+    if options.by_weights:
+        parameters["operator_only"] = True
     return parameters
 
 
@@ -234,12 +285,36 @@ def _experts(options: GraphOptions, common: dict[str, ParameterValue]) -> list[N
 
 def _commander(options: GraphOptions) -> dict[str, ParameterValue]:
     parameters: dict[str, ParameterValue] = {"lockstep": options.lockstep and options.kind == "sim"}
-    if options.mode:
-        parameters["mode"] = options.mode
+    if options.mode or options.by_weights:
+        parameters["mode"] = options.mode or "policy"
     if options.speed_scale != 1.0:
         parameters["speed_scale"] = options.speed_scale
     if options.dry_run:
         parameters["dry_run"] = True
+    return parameters
+
+
+def _teleop(options: GraphOptions) -> dict[str, ParameterValue]:
+    parameters: dict[str, ParameterValue] = {"device": options.device, "mapping": options.mapping}
+    return parameters | {"demonstrate": "weights" if options.by_weights else "motion"}
+
+
+def _recorder(options: GraphOptions) -> dict[str, ParameterValue]:
+    parameters: dict[str, ParameterValue] = {"operator": options.operator}
+    if options.recordings:
+        parameters["directory"] = options.recordings
+    if options.kind == "deploy":
+        parameters["skill"] = options.skill
+    return parameters
+
+
+def _console(options: GraphOptions) -> dict[str, ParameterValue]:
+    host, colon, port = options.console.rpartition(":")
+    if not (host and colon and port.isdecimal() and int(port) <= 65535):
+        raise GraphError(f"console {options.console!r}: expected HOST:PORT, such as {HOST}:{PORT}")
+    parameters: dict[str, ParameterValue] = {"host": host.strip("[]"), "port": int(port)}
+    if options.recordings:
+        parameters["recordings"] = options.recordings
     return parameters
 
 
@@ -248,6 +323,7 @@ def _node(
     options: GraphOptions,
     parameters: dict[str, ParameterValue],
     name: str | None = None,
+    alone: bool = False,
 ) -> NodeSpec:
     files = [share_path(f"config/{executable}.yaml")]
     of_kind = share_path(f"config/{options.kind}/{executable}.yaml")
@@ -259,6 +335,7 @@ def _node(
         parameters=parameters,
         parameter_files=(*files, *map(Path, options.parameter_files)),
         namespace=options.namespace,
+        alone=alone,
     )
 
 

@@ -31,16 +31,12 @@ from moe_robot_control.world.envs import BenchVectorEnv
 from moe_robot_control.world.operators import Operator
 from moe_robot_control.world.tasks import DEMONSTRATED, SUCCESS
 from moe_robot_control.world.teachers import teach_stage, teach_weights
+from moe_robot_control.world.unsteady import Unsteadiness
 
 FIRST_SEED = 1_000_000
 """Seeds from here on are for demonstrations; evaluations use smaller ones."""
 WIDE_TIP_BOX = np.array([[0.30, -0.42, 0.05], [0.60, 0.42, 0.46]])
 """An expert takes over wherever another left the tip [m]."""
-NOISE_STD = 0.02
-NOISE_MEMORY = 0.8
-PUSH_RATE = 0.02
-PUSH_STD = 0.12
-PUSH_STEPS = 8
 LONGEST = 250
 """Decisions for each skill: pushes cost time."""
 
@@ -117,19 +113,13 @@ class _Teacher:
     """The scripted teacher, and what noise makes of its answers."""
 
     def __init__(self, seed: int) -> None:
-        self._rng = np.random.default_rng([seed, 7])
-        self._noise, self._push, self._pushing = np.zeros(3), np.zeros(3), 0
+        self._unsteady = Unsteadiness(np.random.default_rng([seed, 7]))
 
     def __call__(self, stage: np.ndarray, scene: Scene) -> tuple[np.ndarray, np.ndarray]:
         action = teach_stage(stage, scene)
-        rng = self._rng
-        self._noise = NOISE_MEMORY * self._noise + NOISE_STD * rng.normal(size=3)
-        if self._pushing == 0 and rng.random() < PUSH_RATE:
-            self._pushing, self._push = PUSH_STEPS, PUSH_STD * rng.normal(size=3)
         disturbed = action.copy()
-        disturbed[0, :3] += self._noise + (self._push if self._pushing else 0.0)
+        disturbed[0, :3] += self._unsteady.step()
         disturbed[0, :3] = np.clip(disturbed[0, :3], -MAX_SPEED, MAX_SPEED)
-        self._pushing = max(0, self._pushing - 1)
         return action, disturbed
 
 

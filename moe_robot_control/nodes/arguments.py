@@ -5,13 +5,23 @@ from __future__ import annotations
 import argparse
 
 from moe_robot_control.control.arbitration import MODES
-from moe_robot_control.graph import KINDS, GraphError, GraphOptions, check_kind, no_such_option
+from moe_robot_control.graph import (
+    HOST,
+    KINDS,
+    PORT,
+    GraphError,
+    GraphOptions,
+    check_kind,
+    no_such_option,
+)
 
-_ONLY = {
-    "sim": ("scenario", "seed", "viewer", "real_time", "true_poses", "wait", "learned"),
-    "deploy": ("dry_run",),
-}
-"""Arguments that only this kind of graph has; None, False or empty where they are not given."""
+_ONLY: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
+    (("sim", "record"), ("scenario", "seed", "viewer", "true_poses", "learned")),
+    (("sim",), ("real_time", "wait")),
+    (("deploy",), ("dry_run", "record")),
+    (("record", "deploy"), ("device", "mapping", "weights", "operator", "recordings")),
+)
+"""Arguments that only these kinds of graph have; None, False or empty where not given."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,6 +58,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--speed-scale", type=float, default=1.0, help="share of the wanted speed, above 0 to 1"
     )
     parser.add_argument("--dry-run", action="store_true", help="deploy: publish nothing to the arm")
+    parser.add_argument("--record", action="store_true", help="deploy: with teleop and recorder")
+    parser.add_argument("--device", default="", help="recorded: joy (a topic) or joystick")
+    parser.add_argument("--mapping", default="", help="recorded: the device's, in config/teleop")
+    parser.add_argument(
+        "--weights", action="store_true", help="recorded: the operator gates trained experts"
+    )
+    parser.add_argument("--operator", default="", help="recorded: his or her name")
+    parser.add_argument("--recordings", default="", help="recorded: folder of the episodes")
+    parser.add_argument(
+        "--console",
+        nargs="?",
+        const=f"{HOST}:{PORT}",
+        default="",
+        metavar="HOST:PORT",
+        help=f"with the operator's web page; {HOST}:{PORT} unless told otherwise",
+    )
     parser.add_argument(
         "--parameters",
         action="append",
@@ -64,7 +90,7 @@ def options_from(arguments: argparse.Namespace) -> GraphOptions:
         GraphError: an unknown kind of graph, or an option that this kind does not have.
     """
     check_kind(arguments.kind)
-    foreign = [name for kind, names in _ONLY.items() if kind != arguments.kind for name in names]
+    foreign = [name for kinds, names in _ONLY if arguments.kind not in kinds for name in names]
     for name in foreign:
         value = getattr(arguments, name)
         # a seed of 0 was given, too
@@ -89,6 +115,13 @@ def options_from(arguments: argparse.Namespace) -> GraphOptions:
         mode=arguments.mode,
         speed_scale=arguments.speed_scale,
         dry_run=arguments.dry_run,
+        record=arguments.record,
+        device=arguments.device or "joy",
+        mapping=arguments.mapping,
+        by_weights=arguments.weights,
+        operator=arguments.operator,
+        recordings=arguments.recordings,
+        console=arguments.console,
         parameter_files=tuple(arguments.parameters),
     )
 
@@ -96,7 +129,7 @@ def options_from(arguments: argparse.Namespace) -> GraphOptions:
 def to_arguments(options: GraphOptions) -> list[str]:
     """The command line that chooses `options`."""
     arguments = [options.kind]
-    if options.kind == "sim":
+    if options.kind != "deploy":
         arguments += ["--scenario", str(options.scenario), "--seed", str(options.seed)]
     for flag, value in (
         ("--skill", options.skill),
@@ -107,6 +140,11 @@ def to_arguments(options: GraphOptions) -> list[str]:
         ("--perception-model", options.perception_model),
         ("--namespace", options.namespace),
         ("--mode", options.mode),
+        ("--device", "" if options.device == "joy" else options.device),
+        ("--mapping", options.mapping),
+        ("--operator", options.operator),
+        ("--recordings", options.recordings),
+        ("--console", options.console),
     ):
         if value:
             arguments += [flag, value]
@@ -116,6 +154,8 @@ def to_arguments(options: GraphOptions) -> list[str]:
         ("--true-poses", options.true_poses),
         ("--wait", not options.autostart),
         ("--dry-run", options.dry_run),
+        ("--record", options.record),
+        ("--weights", options.by_weights),
     ):
         if chosen:
             arguments.append(flag)

@@ -11,12 +11,19 @@ from visualization_msgs.msg import Marker, MarkerArray
 from moe_robot_control.errors import MoeRobotControlError
 from moe_robot_control.nodes._runner import run_nodes
 from moe_robot_control.nodes._scene import SceneNode
-from moe_robot_control.nodes.qos import EVENTS, SENSOR
-from moe_robot_control.nodes.ros_messages import to_named_values, to_stamp
+from moe_robot_control.nodes.qos import COMMAND, EVENTS, SENSOR
+from moe_robot_control.nodes.ros_messages import (
+    MessageError,
+    from_named_values,
+    from_stamp,
+    to_named_values,
+    to_stamp,
+)
 from moe_robot_control.policies.gating import (
     HOLD,
     MINIMUM_WEIGHT,
     HeldWeights,
+    OperatorWeights,
     one_hot,
     sparsify,
 )
@@ -25,7 +32,10 @@ from moe_robot_control.policies.spaces import OBJECTS, SKILLS, Scene, gate_obser
 
 
 class ManipulationNetworkNode(SceneNode):
-    """Publishes `gate/weights` (names and weights of sum 1) with the observation's stamp."""
+    """Publishes `gate/weights` (names and weights of sum 1) with the observation's stamp.
+
+    An operator's fresh `teleop/weights` take the place of the network's own.
+    """
 
     def __init__(self, name: str = "manipulation_network", **options: object) -> None:
         super().__init__(name, **options)
@@ -45,6 +55,15 @@ class ManipulationNetworkNode(SceneNode):
             "Give this expert the whole weight instead of asking the network; empty: ask.",
             choices=("", *SKILLS),
         )
+        declare(
+            "operator_deadline",
+            0.5,
+            "Weights of the operator are fresh for so long [s].",
+            0.02,
+            5.0,
+            fixed=True,
+        )
+        declare("operator_only", False, "Without weights of the operator, publish none.")
         self._policy: OnnxPolicy | None = None
         self._held = HeldWeights()
 
@@ -52,17 +71,29 @@ class ManipulationNetworkNode(SceneNode):
         # with a fixed expert the network is not needed until the parameter is cleared
         self._policy = None
         self._held = HeldWeights(self.parameters["hold"])
-        if not self.parameters["fixed_expert"]:
+        self._operator = OperatorWeights(SKILLS, self.parameters["operator_deadline"])
+        if not self.parameters["fixed_expert"] and not self.parameters["operator_only"]:
             self._policy = load_gate(self.model_directory)
         self._publisher = self.create_publisher(JointState, "gate/weights", SENSOR)
         self._markers = self.create_publisher(MarkerArray, "gate/markers", EVENTS)
+        self.create_subscription(JointState, "teleop/weights", self._on_operator, COMMAND)
         self.subscribe_scene(OBJECTS)
+
+    def _on_operator(self, message: JointState) -> None:
+        try:
+            self._operator.set(from_stamp(message.header.stamp), from_named_values(message))
+        except (MessageError, ValueError) as error:
+            self.complain(f"teleop/weights: {error}")
 
     def on_scene(self, stamp: int, scene: Scene) -> None:
         if not self.is_active:
             return
         try:
-            weights = self._weights(stamp, scene)
+            weights = self._operator.at(stamp)
+            if weights is None and self.parameters["operator_only"]:
+                return
+            if weights is None:
+                weights = self._weights(stamp, scene)
         except (MoeRobotControlError, ValueError) as error:
             self.complain(str(error))
             return

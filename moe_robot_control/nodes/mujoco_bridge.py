@@ -15,6 +15,8 @@ from std_msgs.msg import Float64MultiArray, String
 from std_srvs.srv import SetBool, Trigger
 
 from moe_robot_control.control.arm_config import ArmConfig
+from moe_robot_control.control.differential_ik import joint_velocities
+from moe_robot_control.control.kinematics import Kinematics
 from moe_robot_control.nodes._parameters import Parameters
 from moe_robot_control.nodes._runner import run_nodes
 from moe_robot_control.nodes._viewer import BenchViewer
@@ -41,6 +43,7 @@ from moe_robot_control.world.envs import STEPS_PER_SKILL
 from moe_robot_control.world.observers import StateObserver
 from moe_robot_control.world.simulation import BenchSimulation
 from moe_robot_control.world.tasks import BenchTask
+from moe_robot_control.world.unsteady import Unsteadiness
 
 _TICK = round(CONTROL_PERIOD * 1e9)
 _DECISION = round(DECISION_PERIOD * 1e9)
@@ -71,6 +74,9 @@ class MujocoBridgeNode(Node):
         self._sim = BenchSimulation(1, arm=self._arm)
         self._task = BenchTask(self._sim)
         self._observer = StateObserver(self._sim)
+        self._kinematics = Kinematics(
+            self._arm.kinematics, self._arm.joint_names, self._arm.tip_site
+        )
         self._renderer = None if parameters["object_poses"] else CameraRenderer(self._sim)
         self._viewer = BenchViewer(self._sim) if parameters["viewer"] else None
         self._lockstep = parameters["lockstep"]
@@ -124,6 +130,11 @@ class MujocoBridgeNode(Node):
         declare("autostart", True, "Begin the first episode without a reset.", fixed=True)
         declare("paused", False, "Begin paused: advance by ~/step.", fixed=True)
         declare("viewer", False, "Open MuJoCo's viewer.", fixed=True)
+        declare(
+            "unsteady",
+            False,
+            "Noise and pushes on the arm's motion, so that demonstrations show recoveries.",
+        )
         declare(
             "object_poses",
             False,
@@ -196,6 +207,8 @@ class MujocoBridgeNode(Node):
         self._episode += 1
         self._state = "running"
         self._reset_wanted = False
+        self._unsteady = Unsteadiness(np.random.default_rng([self._seed, 7]))
+        self._unsteady_velocity = np.zeros(3)
         self._command = np.zeros(len(self._arm.joint_names)), float(self._sim.gripper_width[0])
         if self._viewer is not None:
             self._viewer.new_episode()
@@ -205,6 +218,8 @@ class MujocoBridgeNode(Node):
     def _advance(self) -> None:
         """One tick with the present command, and what it shows."""
         velocities, width = self._command
+        if self.parameters["unsteady"] and self._state == "running":
+            velocities = velocities + self._disturb()
         self._sim.tick(velocities[None], np.array([width]))
         self._stamp += _TICK
         if self._is_decision and self._state == "running":
@@ -212,6 +227,16 @@ class MujocoBridgeNode(Node):
             self._judge()
         if self._state == "running" or not self._lockstep:
             self._publish_observation()
+
+    def _disturb(self) -> np.ndarray:
+        """Joint velocities [rad/s] that move the tip as the unsteadiness has it. Shape (n,)."""
+        if self._is_decision:
+            self._unsteady_velocity = self._unsteady.step()
+        linear = np.array([self._unsteady_velocity, np.zeros(3)])
+        q = np.repeat(self._sim.joint_positions[:1], 2, axis=0)
+        arm = self._arm
+        moved, still = joint_velocities(self._kinematics, q, linear, arm.rotation, arm.home)
+        return moved - still
 
     def _judge(self) -> None:
         stage = int(self._task.stage[0])

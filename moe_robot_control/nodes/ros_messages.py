@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from builtin_interfaces.msg import Time
-from geometry_msgs.msg import PoseStamped, PoseWithCovarianceStamped, TwistStamped
+from geometry_msgs.msg import Point, PoseStamped, PoseWithCovarianceStamped, TwistStamped
 from sensor_msgs.msg import CameraInfo, Image, JointState
 from std_msgs.msg import Float64MultiArray, MultiArrayDimension
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
+from visualization_msgs.msg import Marker
 
 from moe_robot_control.errors import MoeRobotControlError
 
@@ -172,6 +173,23 @@ def to_plain_pose(stamp: int, frame: str, position: np.ndarray) -> PoseStamped:
     target = message.pose.position
     target.x, target.y, target.z = (float(v) for v in position)
     return message
+
+
+def to_arrow(
+    stamp: int, frame: str, start: np.ndarray, end: np.ndarray, colour: Sequence[float]
+) -> Marker:
+    """An arrow between two points [m]; no length makes it vanish. Colour: red, green, blue."""
+    marker = Marker(ns="command", type=Marker.ARROW, action=Marker.ADD)
+    marker.header.stamp = to_stamp(stamp)
+    marker.header.frame_id = frame
+    if np.allclose(start, end):
+        marker.action = Marker.DELETE
+    marker.points = [Point(x=float(x), y=float(y), z=float(z)) for x, y, z in (start, end)]
+    marker.pose.orientation.w = 1.0
+    marker.scale.x, marker.scale.y, marker.scale.z = 0.008, 0.02, 0.03
+    red, green, blue = colour
+    marker.color.r, marker.color.g, marker.color.b, marker.color.a = red, green, blue, 1.0
+    return marker
 
 
 def to_command(stamp: int | None, values: Sequence[float] | np.ndarray) -> Float64MultiArray:

@@ -14,6 +14,7 @@ from moe_robot_control.nodes._runner import check_parameter_files
 from moe_robot_control.nodes.arguments import add_arguments as add_graph_arguments
 from moe_robot_control.nodes.arguments import options_from, to_arguments
 from moe_robot_control.nodes.processes import ProcessGroup
+from moe_robot_control.share import share_path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,10 +38,11 @@ def run(arguments: argparse.Namespace) -> int:
         return 2
     if options.dry_run:
         print("up: dry run: nothing is published to the arm", file=sys.stderr)
-    simulated = options.kind == "sim"
-    environment = graph_environment(local=simulated)
+    deployed = options.kind == "deploy"
+    recorded = options.kind == "record" or options.record
+    environment = graph_environment(local=not deployed, recorded=recorded)
     # a commander that is killed leaves a real arm's controllers with its last command
-    death_signal = signal.SIGKILL if simulated else signal.SIGTERM
+    death_signal = signal.SIGTERM if deployed else signal.SIGKILL
     with ProcessGroup(commands, environment, death_signal=death_signal) as group:
         ended = group.wait()
     if ended is None:
@@ -61,16 +63,18 @@ def graph_commands(options: GraphOptions, composed: bool) -> dict[str, list[str]
     for spec in specs:
         check_parameter_files(spec.ros_arguments())
     module = [sys.executable, "-m", "moe_robot_control.nodes."]
-    if composed:
-        return {"composed": [*module[:2], f"{module[2]}composed", *to_arguments(options)]}
-    return {
+    commands = {
         spec.name: [*module[:2], f"{module[2]}{spec.executable}", *spec.ros_arguments()]
         for spec in specs
+        if spec.alone or not composed
     }
+    if composed:
+        commands["composed"] = [*module[:2], f"{module[2]}composed", *to_arguments(options)]
+    return commands
 
 
 def graph_environment(
-    environment: Mapping[str, str] | None = None, local: bool = True
+    environment: Mapping[str, str] | None = None, local: bool = True, recorded: bool = False
 ) -> dict[str, str]:
     """The environment of the nodes.
 
@@ -78,10 +82,14 @@ def graph_environment(
         environment: to begin with; by default this process's.
         local: not discovered beyond this machine unless asked for. The drivers of an arm and
             its cameras may run on others.
+        recorded: with more room for messages on their way, so that none is lost.
     """
     environment = dict(os.environ if environment is None else environment)
     if local:
         environment.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    if recorded:
+        profiles = str(share_path("config/fastdds/recording.xml"))
+        environment.setdefault("FASTDDS_DEFAULT_PROFILES_FILE", profiles)
     environment.setdefault("RCUTILS_COLORIZED_OUTPUT", "0")
     environment.setdefault("PYTHONUNBUFFERED", "1")
     # small models on few cores: threads would only wait for each other

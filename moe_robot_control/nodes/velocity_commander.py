@@ -18,6 +18,7 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool, Float64MultiArray
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
+from visualization_msgs.msg import Marker
 
 from moe_robot_control.control.arbitration import MODES, Arbiter, Decision
 from moe_robot_control.control.arm_config import ArmConfig
@@ -37,7 +38,9 @@ from moe_robot_control.nodes.ros_messages import (
     from_twist,
     pick_positions,
     pick_velocities,
+    to_arrow,
     to_command,
+    to_named_values,
     to_stamp,
     to_trajectory,
     to_twist,
@@ -166,6 +169,7 @@ class VelocityCommanderNode(ManagedNode):
         self._scale = np.array([*[parameters["speed_scale"]] * 3, 1.0])
         self._measured_velocity: np.ndarray | None = None
         self._times: collections.deque[tuple[float, float]] = collections.deque(maxlen=_TIMED)
+        self._told_source: tuple[int, dict[str, float]] | None = None
         self._make_publishers()
         self._make_subscriptions()
         if not self._services_made:
@@ -190,6 +194,8 @@ class VelocityCommanderNode(ManagedNode):
         self._twists = publisher(TwistStamped, "command/twist", SENSOR)
         self._told_velocities = publisher(Float64MultiArray, "command/joint_velocity", SENSOR)
         self._told_widths = publisher(Float64MultiArray, "command/gripper", SENSOR)
+        self._sources = publisher(JointState, "command/source", SENSOR)
+        self._markers = publisher(Marker, "command/marker", EVENTS)
         self._diagnostics = publisher(DiagnosticArray, "diagnostics", EVENTS)
 
     def _make_subscriptions(self) -> None:
@@ -404,6 +410,30 @@ class VelocityCommanderNode(ManagedNode):
             self._told_velocities.publish(to_command(None, velocity))
         if self._told_widths.get_subscription_count():
             self._told_widths.publish(gripper)
+        self._tell_source(decision)
+
+    def _tell_source(self, decision: Decision) -> None:
+        """Publish mode and who commands, every decision period and when it changes."""
+        watched = self._sources.get_subscription_count() or self._markers.get_subscription_count()
+        if not watched:
+            return
+        now = self._state[0] if self._lockstep else self.get_clock().now().nanoseconds
+        source = {mode: float(mode == self._arbiter.mode) for mode in MODES}
+        source["operator"] = float(decision.source == "operator")
+        source["moving"] = float(decision.action is not None)
+        told = self._told_source
+        if told is None or source != told[1] or not 0 <= now - told[0] < _DECISION:
+            self._sources.publish(to_named_values(now, source))
+            self._told_source = now, source
+            if self._markers.get_subscription_count():
+                self._markers.publish(self._arrow(now, decision))
+
+    def _arrow(self, stamp: int, decision: Decision) -> Marker:
+        """The wanted velocity at the tip, one second long; orange while the operator's."""
+        tip, _ = self._commander.kinematics.forward(self._state[1][:-1])
+        velocity = np.zeros(3) if decision.action is None else decision.action[:3]
+        colour = (0.9, 0.5, 0.1) if decision.source == "operator" else (0.2, 0.5, 0.9)
+        return to_arrow(stamp, self._arm.base_frame, tip, tip + velocity, colour)
 
     def _note(self, decision: Decision) -> None:
         self._decision = decision

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -76,6 +76,50 @@ class HeldWeights:
             self._since = stamp
         self._last = stamp
         return self._weights
+
+
+class OperatorWeights:
+    """The weights that an operator gives experts, as long as they are fresh.
+
+    Stamps are integers [ns].
+    """
+
+    def __init__(self, experts: Sequence[str], deadline: float) -> None:
+        """Begin without weights.
+
+        Args:
+            experts: names, in the order of the weights.
+            deadline: weights are fresh for observations within so long [s].
+        """
+        self._experts = tuple(experts)
+        self._deadline = round(deadline * 1e9)
+        self._newest: tuple[int, np.ndarray] | None = None
+
+    def set(self, stamp: int, weights: Mapping[str, float]) -> None:
+        """Take weights by the experts' names; missing experts weigh nothing.
+
+        Raises:
+            ValueError: an unknown expert, or weights negative, not finite or all zero; the
+                operator then has none.
+        """
+        self._newest = None
+        for name in weights:
+            if name not in self._experts:
+                raise ValueError(f"weighs an unknown expert {name!r}")
+        array = np.array([weights.get(name, 0.0) for name in self._experts], dtype=np.float64)
+        if not np.isfinite(array).all() or (array < 0).any() or array.sum() <= 0:
+            raise ValueError("weights are not finite, negative or all zero")
+        self._newest = stamp, array / array.sum()
+
+    def at(self, stamp: int) -> np.ndarray | None:
+        """The weights for an observation, sum 1; None where there are no fresh ones.
+
+        An observation lags behind the operator by what perception takes, and after time was set
+        back it is far away from what he said before.
+        """
+        if self._newest is None or abs(stamp - self._newest[0]) > self._deadline:
+            return None
+        return self._newest[1]
 
 
 def one_hot(index: int, size: int) -> np.ndarray:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from moe_robot_control.policies.gating import HeldWeights, one_hot, sparsify
+from moe_robot_control.policies.gating import HeldWeights, OperatorWeights, one_hot, sparsify
+
+SECOND = 10**9
 
 
 def test_keeps_the_largest_and_renormalises() -> None:
@@ -64,3 +66,32 @@ def test_without_a_period_every_look_decides() -> None:
 
 def test_one_hot() -> None:
     np.testing.assert_array_equal(one_hot(1, 3), [0.0, 1.0, 0.0])
+
+
+def test_an_operators_weights_are_fresh_for_a_while() -> None:
+    operator = OperatorWeights(("a", "b", "c"), deadline=0.5)
+    assert operator.at(0) is None
+    operator.set(10 * SECOND, {"a": 1.0, "c": 3.0})
+    for stamp in (10 * SECOND, 10 * SECOND + SECOND // 2, 10 * SECOND - SECOND // 2):
+        assert np.allclose(operator.at(stamp), [0.25, 0.0, 0.75])
+    # let go, and time that was set back for a new episode
+    assert operator.at(10 * SECOND + SECOND // 2 + 1) is None
+    assert operator.at(9 * SECOND) is None
+
+
+@pytest.mark.parametrize(
+    ("weights", "words"),
+    [
+        ({"a": 1.0, "dance": 1.0}, "'dance'"),
+        ({"a": 0.0}, "all zero"),
+        ({}, "all zero"),
+        ({"a": -1.0, "b": 2.0}, "negative"),
+        ({"a": float("nan"), "b": 1.0}, "not finite"),
+    ],
+)
+def test_an_operators_bad_weights_are_refused(weights: dict[str, float], words: str) -> None:
+    operator = OperatorWeights(("a", "b"), deadline=0.5)
+    operator.set(0, {"a": 1.0})
+    with pytest.raises(ValueError, match=words):
+        operator.set(1, weights)
+    assert operator.at(1) is None

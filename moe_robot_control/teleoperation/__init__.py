@@ -1,0 +1,1 @@
+"""What an operator wants, from keys and gamepads; knows nothing of ROS."""
