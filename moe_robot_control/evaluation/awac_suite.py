@@ -163,6 +163,7 @@ def measure(trained: Trained, episodes: int) -> Result:
         PolicyLoadError: the policy is unusable.
         ManifestError: it is not the one of its manifest.
     """
+    model = hash_of(trained)
     outcomes = run_in_simulation(
         expert(trained.folder, trained.skill),
         range(FIRST_SEED, FIRST_SEED + episodes),
@@ -171,7 +172,7 @@ def measure(trained: Trained, episodes: int) -> Result:
     )
     wins = sum(outcome.success for outcome in outcomes)
     key = (trained.method, trained.skill, trained.seed)
-    return Result(*key, wins, episodes, hash_of(trained))
+    return Result(*key, wins, episodes, model)
 
 
 def read_results(path: Path) -> list[Result]:
