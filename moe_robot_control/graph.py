@@ -6,7 +6,7 @@ rclpy nor launch.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from moe_robot_control.control.arm_config import ArmConfig
@@ -14,7 +14,7 @@ from moe_robot_control.errors import MoeRobotControlError
 from moe_robot_control.policies.spaces import NUM_SCENARIOS, SKILLS, check_skill
 from moe_robot_control.share import share_path
 
-KINDS: tuple[str, ...] = ("sim",)
+KINDS: tuple[str, ...] = ("sim", "finetune")
 PACKAGE = "moe_robot_control"
 
 ParameterValue = bool | int | float | str | list[str]
@@ -35,6 +35,7 @@ class NodeSpec:
         parameter_files: YAML files, later ones win.
         remappings: from name, to name.
         namespace: the node's namespace; relative names are below it.
+        alone: never in one process with others: it must not make them wait.
     """
 
     executable: str
@@ -43,6 +44,7 @@ class NodeSpec:
     parameter_files: tuple[Path, ...] = ()
     remappings: tuple[tuple[str, str], ...] = ()
     namespace: str = ""
+    alone: bool = False
 
     def ros_arguments(self) -> list[str]:
         """The arguments that give a ROS 2 node this name, these parameters and remappings."""
@@ -77,6 +79,9 @@ class GraphOptions:
         policy: name of one network in that folder that serves all skills; empty: an expert each.
         learned: folder of the gaussian expert of `skill` that a learner replaces while it acts,
             and which it activates; empty: nothing is learned.
+        demonstrations: folder of the recorded episodes that a learner begins with.
+        episodes: how many a learner explores in.
+        operated: an operator resets and judges episodes on a real arm, without the bridge.
         perception_model: file of the pose network; empty: the package's own.
         namespace: of all nodes.
         parameter_files: YAML files that override those in `config`.
@@ -95,6 +100,9 @@ class GraphOptions:
     model_directory: str = ""
     policy: str = ""
     learned: str = ""
+    demonstrations: str = ""
+    episodes: int = 200
+    operated: bool = False
     perception_model: str = ""
     namespace: str = ""
     parameter_files: tuple[str, ...] = ()
@@ -132,7 +140,11 @@ def build_graph(options: GraphOptions | None = None) -> list[NodeSpec]:
         check_skill(options.skill)
     if options.learned and (options.policy or not options.skill):
         raise GraphError("what is learned is the expert of one skill")
-    simulated = {"use_sim_time": True, "arm": options.arm}
+    if options.kind == "finetune" and not (options.learned and options.demonstrations):
+        raise GraphError("finetune needs a folder to learn in and a folder of demonstrations")
+    if options.operated and (options.kind != "finetune" or options.lockstep or options.true_poses):
+        raise GraphError("an operator judges in finetune, in real time, from camera images")
+    simulated = {"use_sim_time": not options.operated, "arm": options.arm}
     models = {"model_directory": options.model_directory} if options.model_directory else {}
     nodes = [
         _node(
@@ -146,10 +158,12 @@ def build_graph(options: GraphOptions | None = None) -> list[NodeSpec]:
                 "lockstep": options.lockstep,
                 "viewer": not options.headless,
                 "object_poses": options.true_poses,
-                "autostart": options.autostart,
+                "autostart": options.autostart and options.kind == "sim",
             },
         )
     ]
+    if options.operated:
+        nodes.clear()
     if not options.true_poses:
         model = {"model": options.perception_model} if options.perception_model else {}
         nodes.append(_node("perception", options, simulated | model))
@@ -173,9 +187,26 @@ def build_graph(options: GraphOptions | None = None) -> list[NodeSpec]:
             _node("expert_policy", options, expert | {"skill": skill}, name=skill)
             for skill in experts
         ]
-    commander = simulated | {"lockstep": options.lockstep}
+    commander: dict[str, ParameterValue] = simulated | {"lockstep": options.lockstep}
+    if options.operated:
+        commander["mode"] = "idle"
     nodes.append(_node("velocity_commander", options, commander))
+    if options.kind == "finetune":
+        nodes.append(_learner(options, simulated))
     return nodes
+
+
+def _learner(options: GraphOptions, common: dict[str, ParameterValue]) -> NodeSpec:
+    parameters: dict[str, ParameterValue] = {
+        "skill": options.skill,
+        "workspace": options.learned,
+        "demonstrations": options.demonstrations,
+        "episodes": options.episodes,
+        "seed": options.seed,
+        "lockstep": options.lockstep,
+        "supervisor": "operator" if options.operated else "bridge",
+    }
+    return replace(_node("learner", options, common | parameters), alone=True)
 
 
 def _node(

@@ -30,6 +30,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--learned", default="", help="folder of the skill's expert that a learner replaces"
     )
+    parser.add_argument("--demonstrations", default="", help="finetune: recorded episodes")
+    parser.add_argument("--episodes", type=int, default=200, help="finetune: to explore in")
+    parser.add_argument(
+        "--operated", action="store_true", help="finetune: a real arm; an operator resets, judges"
+    )
     parser.add_argument("--perception-model", default="", help="the pose network's ONNX file")
     parser.add_argument("--namespace", default="", help="namespace of all nodes")
     parser.add_argument(
@@ -57,6 +62,9 @@ def options_from(arguments: argparse.Namespace) -> GraphOptions:
         model_directory=arguments.model_directory,
         policy=arguments.policy,
         learned=arguments.learned,
+        demonstrations=arguments.demonstrations,
+        episodes=arguments.episodes,
+        operated=arguments.operated,
         perception_model=arguments.perception_model,
         namespace=arguments.namespace,
         parameter_files=tuple(arguments.parameters),
@@ -66,12 +74,15 @@ def options_from(arguments: argparse.Namespace) -> GraphOptions:
 def to_arguments(options: GraphOptions) -> list[str]:
     """The command line that chooses `options`."""
     arguments = [options.kind, "--scenario", str(options.scenario), "--seed", str(options.seed)]
+    if options.kind == "finetune":
+        arguments += ["--episodes", str(options.episodes)]
     for flag, value in (
         ("--skill", options.skill),
         ("--arm", options.arm),
         ("--model-directory", options.model_directory),
         ("--policy", options.policy),
         ("--learned", options.learned),
+        ("--demonstrations", options.demonstrations),
         ("--perception-model", options.perception_model),
         ("--namespace", options.namespace),
     ):
@@ -82,6 +93,7 @@ def to_arguments(options: GraphOptions) -> list[str]:
         ("--real-time", not options.lockstep),
         ("--true-poses", options.true_poses),
         ("--wait", not options.autostart),
+        ("--operated", options.operated),
     ):
         if chosen:
             arguments.append(flag)

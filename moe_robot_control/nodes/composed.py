@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_arguments(parser)
     arguments = parser.parse_args(remove_ros_args(argv)[1:])
     try:
-        specs = build_graph(options_from(arguments))
+        specs = [spec for spec in build_graph(options_from(arguments)) if not spec.alone]
     except MoeRobotControlError as error:
         return complain("composed", error)
     return run_nodes([lambda spec=spec: make_node(spec) for spec in specs], "composed", argv)

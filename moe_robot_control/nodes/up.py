@@ -25,8 +25,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the graph until Ctrl-C or until a node ends.
 
     Returns:
-        0 after Ctrl-C or SIGTERM; 2 for bad options; else the first node's exit status, or 1
-        where that is zero, after a line on stderr that names the node.
+        0 after Ctrl-C or SIGTERM, or after a learner's last episode; 2 for bad options; else the
+        first node's exit status, or 1 where that is zero, after a line on stderr that names the
+        node.
     """
     try:
         commands = graph_commands(options_from(arguments), arguments.composed)
@@ -38,6 +39,8 @@ def run(arguments: argparse.Namespace) -> int:
     if ended is None:
         return 0
     name, status = ended
+    if name == "learner" and status == 0:
+        return 0  # it has done its work
     print(f"up: node {name} ended with exit status {status}", file=sys.stderr)
     return status if status > 0 else 1
 
@@ -53,12 +56,14 @@ def graph_commands(options: GraphOptions, composed: bool) -> dict[str, list[str]
     for spec in specs:
         check_parameter_files(spec.ros_arguments())
     module = [sys.executable, "-m", "moe_robot_control.nodes."]
-    if composed:
-        return {"composed": [*module[:2], f"{module[2]}composed", *to_arguments(options)]}
-    return {
+    commands = {
         spec.name: [*module[:2], f"{module[2]}{spec.executable}", *spec.ros_arguments()]
         for spec in specs
+        if spec.alone or not composed
     }
+    if composed:
+        commands["composed"] = [*module[:2], f"{module[2]}composed", *to_arguments(options)]
+    return commands
 
 
 def graph_environment(environment: Mapping[str, str] | None = None) -> dict[str, str]:

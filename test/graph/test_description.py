@@ -14,6 +14,7 @@ import yaml
 
 from moe_robot_control.graph import GraphError, GraphOptions, build_graph
 from moe_robot_control.nodes.arguments import add_arguments, options_from, to_arguments
+from moe_robot_control.nodes.up import graph_commands
 from moe_robot_control.policies.spaces import SKILLS, UnknownSkillError
 from moe_robot_control.share import share_path
 
@@ -30,6 +31,7 @@ CHOSEN = GraphOptions(
     model_directory="/models",
     policy="soft_modular",
     learned="/work",
+    demonstrations="/recorded",
     perception_model="/net.onnx",
     namespace="left_arm",
     parameter_files=("/a.yaml", "/b.yaml"),
@@ -101,7 +103,49 @@ def test_bad_options() -> None:
         build_graph(GraphOptions(skill="dance"))
 
 
-@pytest.mark.parametrize("options", [GraphOptions(), CHOSEN, replace(CHOSEN, skill="")])
+FINETUNE = GraphOptions(
+    kind="finetune", skill="unbox", seed=4, learned="/work", demonstrations="/recorded", episodes=7
+)
+OPERATED = replace(FINETUNE, operated=True, lockstep=False)
+
+
+def test_a_learner_has_a_process_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    specs = {spec.name: spec for spec in build_graph(FINETUNE)}
+    learner = specs.pop("learner")
+    assert learner.alone and not any(spec.alone for spec in specs.values())
+    wanted = {"skill": "unbox", "workspace": "/work", "demonstrations": "/recorded", "seed": 4}
+    wanted |= {"episodes": 7, "lockstep": True, "supervisor": "bridge", "use_sim_time": True}
+    assert wanted.items() <= learner.parameters.items()
+    assert not specs["mujoco_bridge"].parameters["autostart"]
+    assert list(specs) == [s.name for s in build_graph(replace(FINETUNE, kind="sim"))]
+    assert list(graph_commands(FINETUNE, composed=True)) == ["learner", "composed"]
+
+
+def test_an_operated_arm_has_no_bridge_and_begins_idle() -> None:
+    specs = {spec.name: spec for spec in build_graph(OPERATED)}
+    assert "mujoco_bridge" not in specs and "perception" in specs
+    assert not any(spec.parameters["use_sim_time"] for spec in specs.values())
+    assert specs["velocity_commander"].parameters["mode"] == "idle"
+    assert specs["learner"].parameters["supervisor"] == "operator"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (replace(FINETUNE, demonstrations=""), "demonstrations"),
+        (replace(FINETUNE, learned=""), "folder to learn in"),
+        (replace(FINETUNE, operated=True), "real time"),
+        (replace(OPERATED, kind="sim"), "in finetune"),
+    ],
+)
+def test_bad_fine_tuning_is_named(options: GraphOptions, said: str) -> None:
+    with pytest.raises(GraphError, match=said):
+        build_graph(options)
+
+
+@pytest.mark.parametrize(
+    "options", [GraphOptions(), CHOSEN, replace(CHOSEN, skill=""), FINETUNE, OPERATED]
+)
 def test_options_survive_the_command_line(options: GraphOptions) -> None:
     parser = argparse.ArgumentParser()
     add_arguments(parser)
@@ -127,16 +171,28 @@ def test_the_description_needs_neither_rclpy_nor_launch() -> None:
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
-def test_the_launch_file_starts_the_same_nodes() -> None:
+@pytest.mark.parametrize(
+    ("name", "chosen", "options"),
+    [
+        ("sim", {"scenario": "2"}, GraphOptions(scenario=2)),
+        (
+            "finetune",
+            {"skill": "unbox", "workspace": "/work", "demonstrations": "/recorded"},
+            FINETUNE,
+        ),
+    ],
+)
+def test_the_launch_file_starts_the_same_nodes(
+    name: str, chosen: dict[str, str], options: GraphOptions
+) -> None:
     launch = pytest.importorskip("launch", reason="ROS 2's launch is not installed")
     pytest.importorskip("launch_ros", reason="ROS 2's launch is not installed")
-    path = Path(share_path("launch/sim.launch.py"))
-    spec = importlib.util.spec_from_file_location("sim_launch", path)
+    path = Path(share_path(f"launch/{name}.launch.py"))
+    spec = importlib.util.spec_from_file_location(f"{name}_launch", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     context = launch.LaunchContext()
-    names = {"scenario": "2", "skill": "", "seed": "1", "arm": "panda"}
-    flags = {"composed": "false", "headless": "true", "lockstep": "true"}
-    context.launch_configurations.update(names | flags)
+    defaults = {argument: value for argument, (value, _) in module.ARGUMENTS.items()}
+    context.launch_configurations.update(defaults | chosen)
     executables = [action.node_executable for action in module._nodes(context)]
-    assert executables == [spec.executable for spec in build_graph(GraphOptions(scenario=2))]
+    assert executables == [spec.executable for spec in build_graph(options)]
