@@ -15,9 +15,9 @@ from moe_robot_control.errors import MoeRobotControlError
 from moe_robot_control.policies.spaces import NUM_SCENARIOS, SKILLS, check_skill
 from moe_robot_control.share import share_path
 
-KINDS: tuple[str, ...] = ("sim", "deploy", "record")
+KINDS: tuple[str, ...] = ("sim", "deploy", "record", "finetune")
 """The simulated bench; the same graph less the bridge, for an arm with drivers of its own; the
-bench on the wall clock with an operator, who is recorded."""
+bench on the wall clock with an operator, who is recorded; bench or arm with a learner."""
 PACKAGE = "moe_robot_control"
 HOST = "127.0.0.1"
 """Where the operator's console listens by default: this machine alone."""
@@ -99,6 +99,9 @@ class GraphOptions:
         policy: name of one network in that folder that serves all skills; empty: an expert each.
         learned: folder of the gaussian expert of `skill` that a learner replaces while it acts,
             and which it activates; empty: nothing is learned.
+        demonstrations: folder of the recorded episodes that a learner begins with.
+        episodes: how many a learner explores in.
+        operated: an operator resets and judges episodes on a real arm, without the bridge.
         perception_model: file of the pose network; empty: the package's own.
         namespace: of all nodes.
         mode: who commands the arm at first: policy, teleop or idle; empty: the policies in the
@@ -128,6 +131,9 @@ class GraphOptions:
     model_directory: str = ""
     policy: str = ""
     learned: str = ""
+    demonstrations: str = ""
+    episodes: int = 200
+    operated: bool = False
     perception_model: str = ""
     namespace: str = ""
     mode: str = ""
@@ -166,7 +172,7 @@ def build_graph(options: GraphOptions | None = None) -> list[NodeSpec]:
     options = GraphOptions() if options is None else options
     check_kind(options.kind)
     _check_choices(options)
-    simulated = options.kind != "deploy"
+    simulated = not is_physical(options)
     common = {"use_sim_time": simulated, "arm": options.arm}
     models = {"model_directory": options.model_directory} if options.model_directory else {}
     nodes = [_bridge(options)] if simulated else []
@@ -177,6 +183,8 @@ def build_graph(options: GraphOptions | None = None) -> list[NodeSpec]:
         nodes.append(_node("manipulation_network", options, common | models | _gate(options)))
         nodes += _experts(options, common | models)
     nodes.append(_node("velocity_commander", options, common | _commander(options)))
+    if options.kind == "finetune":
+        nodes.append(_node("learner", options, common | _learner(options), alone=True))
     if _is_recorded(options):
         nodes += [
             _node("teleop", options, common | _teleop(options), alone=True),
@@ -185,6 +193,15 @@ def build_graph(options: GraphOptions | None = None) -> list[NodeSpec]:
     if options.console:
         nodes.append(_node("console", options, common | _console(options), alone=True))
     return nodes
+
+
+def is_physical(options: GraphOptions) -> bool:
+    """Whether a real arm is moved, without the bridge."""
+    return options.kind == "deploy" or options.operated
+
+
+def _in_lockstep(options: GraphOptions) -> bool:
+    return options.lockstep and options.kind in ("sim", "finetune")
 
 
 def _is_recorded(options: GraphOptions) -> bool:
@@ -222,6 +239,10 @@ def _check_choices(options: GraphOptions) -> None:
         check_skill(options.skill)
     if options.learned and (options.policy or not options.skill):
         raise GraphError("what is learned is the expert of one skill")
+    if options.kind == "finetune" and not (options.learned and options.demonstrations):
+        raise GraphError("finetune needs a folder to learn in and a folder of demonstrations")
+    if options.operated and (options.kind != "finetune" or options.lockstep or options.true_poses):
+        raise GraphError("an operator judges in finetune, in real time, from camera images")
     if options.device not in ("joy", "joystick"):
         raise GraphError(
             f"device {options.device!r}: expected joy or joystick; the keyboard has a terminal of "
@@ -250,7 +271,7 @@ def _bridge(options: GraphOptions) -> NodeSpec:
             "scenario": options.scenario,
             "skill": options.skill,
             "seed": options.seed,
-            "lockstep": options.lockstep and options.kind == "sim",
+            "lockstep": _in_lockstep(options),
             "viewer": not options.headless,
             "object_poses": options.true_poses,
             # an operator begins when he is ready
@@ -284,9 +305,11 @@ def _experts(options: GraphOptions, common: dict[str, ParameterValue]) -> list[N
 
 
 def _commander(options: GraphOptions) -> dict[str, ParameterValue]:
-    parameters: dict[str, ParameterValue] = {"lockstep": options.lockstep and options.kind == "sim"}
+    parameters: dict[str, ParameterValue] = {"lockstep": _in_lockstep(options)}
     if options.mode or options.by_weights:
         parameters["mode"] = options.mode or "policy"
+    elif options.operated:
+        parameters["mode"] = "idle"
     if options.speed_scale != 1.0:
         parameters["speed_scale"] = options.speed_scale
     if options.dry_run:
@@ -316,6 +339,18 @@ def _console(options: GraphOptions) -> dict[str, ParameterValue]:
     if options.recordings:
         parameters["recordings"] = options.recordings
     return parameters
+
+
+def _learner(options: GraphOptions) -> dict[str, ParameterValue]:
+    return {
+        "skill": options.skill,
+        "workspace": options.learned,
+        "demonstrations": options.demonstrations,
+        "episodes": options.episodes,
+        "seed": options.seed,
+        "lockstep": options.lockstep,
+        "supervisor": "operator" if options.operated else "bridge",
+    }
 
 
 def _node(

@@ -13,7 +13,12 @@ from rich.console import Console
 from tqdm import tqdm
 
 from moe_robot_control.errors import MoeRobotControlError
-from moe_robot_control.evaluation import multitask_cli, perception_accuracy, roman_cli
+from moe_robot_control.evaluation import (
+    awac_cli,
+    multitask_cli,
+    perception_accuracy,
+    roman_cli,
+)
 from moe_robot_control.evaluation.outcome import Outcome
 from moe_robot_control.evaluation.policies_in_simulation import (
     Controller,
@@ -35,7 +40,12 @@ from moe_robot_control.share import share_path
 from moe_robot_control.world.observers import ErrorModel
 from moe_robot_control.world.tasks import check_scenario
 
-KINDS = {"roman": roman_cli, "multitask": multitask_cli, "perception": perception_accuracy}
+KINDS = {
+    "roman": roman_cli,
+    "multitask": multitask_cli,
+    "awac": awac_cli,
+    "perception": perception_accuracy,
+}
 PLAIN = "plain_"
 BATCH = 50
 """Episodes that run at once."""
@@ -76,6 +86,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     helps = {
         "roman": "noise, disturbances, rivals and ablations",
         "multitask": "one network for all skills, and its rivals",
+        "awac": "fine-tuning from demonstrations, and its rivals",
         "perception": "position errors on held-out renders",
     }
     for name, module in KINDS.items():

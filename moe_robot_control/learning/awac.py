@@ -80,6 +80,10 @@ class GaussianPolicy(nn.Module):
         low, high = LOG_STD_RANGE
         return torch.tanh(mean), low + 0.5 * (high - low) * (torch.tanh(raw) + 1.0)
 
+    def mean(self, states: Tensor) -> Tensor:
+        """What is deployed. (b, d) -> (b, a)."""
+        return self.parameters_of(states)[0]
+
     def forward(self, states: Tensor) -> Distribution:
         mean, log_std = self.parameters_of(states)
         return Independent(Normal(mean, log_std.exp()), 1)
@@ -125,8 +129,12 @@ class AwacLearner(nn.Module):
         self.config, self.policy = config, policy
         self.critics = nn.ModuleList(make_critic() for _ in range(2))
         self.targets = copy.deepcopy(self.critics).requires_grad_(False)
-        self.actor_optimiser = torch.optim.Adam(policy.parameters(), config.learning_rate)
-        self.critic_optimiser = torch.optim.Adam(self.critics.parameters(), config.learning_rate)
+        self.actor_optimiser = torch.optim.Adam(
+            policy.parameters(), config.learning_rate, fused=True
+        )
+        self.critic_optimiser = torch.optim.Adam(
+            self.critics.parameters(), config.learning_rate, fused=True
+        )
 
     @property
     def optimisers(self) -> tuple[torch.optim.Optimizer, ...]:
@@ -144,7 +152,7 @@ class AwacLearner(nn.Module):
     @torch.no_grad()
     def advantages(self, batch: Transitions) -> Tensor:
         """A(s, a) of recorded actions. Shape (b)."""
-        own = _lowest(self.critics, batch.states, batch.actions)
+        own = lowest(self.critics, batch.states, batch.actions)
         return own - self._value(self.critics, batch.states)
 
     def actor_loss(self, batch: Transitions) -> Tensor:
@@ -158,9 +166,9 @@ class AwacLearner(nn.Module):
     def update(self, batch: Transitions) -> dict[str, float]:
         """One step of critics, actor and targets; returns their losses."""
         critic_loss = self.critic_loss(batch)
-        _step(self.critic_optimiser, critic_loss)
+        step_optimiser(self.critic_optimiser, critic_loss)
         actor_loss = self.actor_loss(batch)
-        _step(self.actor_optimiser, actor_loss)
+        step_optimiser(self.actor_optimiser, actor_loss)
         with torch.no_grad():
             own, following = list(self.critics.parameters()), list(self.targets.parameters())
             torch._foreach_lerp_(following, own, self.config.tau)
@@ -169,15 +177,17 @@ class AwacLearner(nn.Module):
     def _value(self, critics: nn.ModuleList, states: Tensor) -> Tensor:
         count = self.config.value_samples
         actions = self.policy(states).sample((count,)).flatten(0, 1)
-        return _lowest(critics, states.repeat(count, 1), actions).unflatten(0, (count, -1)).mean(0)
+        return lowest(critics, states.repeat(count, 1), actions).unflatten(0, (count, -1)).mean(0)
 
 
-def _lowest(critics: nn.ModuleList, states: Tensor, actions: Tensor) -> Tensor:
+def lowest(critics: nn.ModuleList, states: Tensor, actions: Tensor) -> Tensor:
+    """The smaller of two critics' values. (b, d), (b, a) -> (b)."""
     inputs = torch.cat([states, actions], dim=1)
     return torch.min(*(critic(inputs)[:, 0] for critic in critics))
 
 
-def _step(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
+def step_optimiser(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
+    """One step down a loss's gradient."""
     optimiser.zero_grad(set_to_none=True)
     loss.backward()
     optimiser.step()

@@ -29,6 +29,8 @@ class FineTuningConfig:
         offline_updates: before the first online episode.
         updates_per_step: for each transition of an online episode.
         online_share: of every batch, once there are own transitions.
+        keyframe_share: of the recorded transitions of every batch: those about which the gripper
+            was opened or closed.
         evaluate_every: online episodes.
         evaluation_episodes: of each evaluation.
         tolerated_loss: of success, against the best policy; more is rolled back.
@@ -40,6 +42,7 @@ class FineTuningConfig:
     offline_updates: int
     updates_per_step: float
     online_share: float
+    keyframe_share: float
     evaluate_every: int
     evaluation_episodes: int
     tolerated_loss: float
@@ -80,6 +83,7 @@ def load_fine_tuning_config(
         "offline_updates": (config.offline_updates, 0, math.inf),
         "updates_per_step": (config.updates_per_step, 0, math.inf),
         "online_share": (config.online_share, 0, 1),
+        "keyframe_share": (config.keyframe_share, 0, 1),
         "tolerated_loss": (config.tolerated_loss, 0, 1),
         "awac_gamma": (awac.gamma, 0, 1 - 1e-9),
         "awac_tau": (awac.tau, 1e-9, 1),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from moe_robot_control.learning.awac import AwacLearner, GaussianPolicy, Transitions
+from moe_robot_control.learning.awac import AwacConfig, AwacLearner, GaussianPolicy, Transitions
 from moe_robot_control.learning.awac_config import FineTuningConfig
 from moe_robot_control.learning.checkpoints import CHECKPOINT, load_checkpoint, save_checkpoint
 from moe_robot_control.learning.export import export_onnx
@@ -25,36 +25,84 @@ from moe_robot_control.policies.spaces import (
     expert_observation_size,
 )
 
+EVALUATION_SEED = 60_000
+"""Of the first evaluation episode; the same ones at every evaluation of a training."""
 
-class _Features(nn.Module):
+
+def exploration_seed(seed: int, episode: int) -> int:
+    """Seed of an online episode of a training; no two trainings share one."""
+    return 100_000 * (1 + seed) + episode
+
+
+class FeaturedNetwork(nn.Module):
     """Layers of a skill's features and of what follows the observation in the input."""
 
-    def __init__(self, skill: str, more: int, outputs: int, config: FineTuningConfig) -> None:
+    def __init__(self, skill: str, more: int, outputs: int, width: int, depth: int) -> None:
+        """Build the layers.
+
+        Args:
+            skill: whose observation comes first in the input.
+            more: numbers that follow it.
+            outputs: of the network.
+            width, depth: of the hidden layers.
+        """
         super().__init__()
         self.num_inputs = expert_observation_size(skill)
         size = skill_features(torch.zeros(1, self.num_inputs)).shape[1]
-        self.layers = mlp(size + more, outputs, config.network_width, config.network_depth)
+        self.layers = mlp(size + more, outputs, width, depth)
+
+    def features(self, x: Tensor) -> Tensor:
+        """What the layers see."""
+        features = skill_features(x[:, : self.num_inputs])
+        return torch.cat([features, x[:, self.num_inputs :]], dim=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        features = skill_features(x[:, : self.num_inputs])
-        return self.layers(torch.cat([features, x[:, self.num_inputs :]], dim=1))
+        return self.layers(self.features(x))
 
 
-class _Deployed(nn.Module):
-    """Mean and standard deviation in physical units, (n, 8), or the mean alone, (n, 4)."""
+class InPhysicalUnits(nn.Module):
+    """Actions of a network, in [-1, 1], as velocities [m/s] and gripper opening [m]. (n, 4)."""
 
-    def __init__(self, policy: GaussianPolicy, gaussian: bool) -> None:
+    def __init__(self, network: nn.Module, mean_of: Callable[[Tensor], Tensor]) -> None:
+        """Deploy what `mean_of`, which uses `network`, makes of observations, (n, d) -> (n, 4)."""
         super().__init__()
-        self.policy, self.gaussian = policy, gaussian
+        self.network = network
+        self.mean_of = mean_of
         self.register_buffer("low", torch.tensor(ACTION_LOW, dtype=torch.float32))
         self.register_buffer("reach", torch.tensor((ACTION_HIGH - ACTION_LOW) / 2).float())
 
     def forward(self, observation: Tensor) -> Tensor:
-        mean, log_std = self.policy.parameters_of(observation)
-        mean = self.low + (mean + 1.0) * self.reach
-        if not self.gaussian:
-            return mean
-        return torch.cat([mean, log_std.exp() * self.reach], dim=1)
+        return self.low + (self.mean_of(observation) + 1.0) * self.reach
+
+
+class _WithSpread(InPhysicalUnits):
+    """Mean and standard deviation in physical units. (n, 8)."""
+
+    def __init__(self, policy: GaussianPolicy) -> None:
+        super().__init__(policy, policy.mean)
+
+    def forward(self, observation: Tensor) -> Tensor:
+        _, log_std = self.network.parameters_of(observation)
+        return torch.cat([super().forward(observation), log_std.exp() * self.reach], dim=1)
+
+
+def keyframes(recorded: Transitions) -> np.ndarray:
+    """Numbers of the steps about which the gripper was switched: one before, one after.
+
+    Steps like these decide an episode, but are few; and what precedes them differs from them by
+    the gripper's own opening. A policy that sees all steps alike learns to leave the gripper as
+    it is (Wen et al. 2021, arXiv 2106.06452, who weigh such steps for the same reason).
+    """
+    opening = recorded.actions[:, -1] > 0.0
+    same_episode = (recorded.next_states[:-1] == recorded.states[1:]).all(dim=1)
+    changed = np.flatnonzero((same_episode & (opening[1:] != opening[:-1])).numpy())
+    around = np.unique(changed[:, None] + np.arange(3))
+    return around[around < len(opening)]
+
+
+MakeLearner = Callable[[GaussianPolicy, Callable[..., nn.Module], AwacConfig], AwacLearner]
+"""From a policy, what makes critics of states and actions (given 0: of states alone), and
+hyper-parameters."""
 
 
 class FineTuner:
@@ -63,7 +111,8 @@ class FineTuner:
     Attributes:
         episodes: online episodes learned from.
         updates: of the networks so far.
-        curve: online episodes, own transitions and success at every evaluation.
+        curve: online episodes, own transitions, success at every evaluation, and that of the
+            policy that went on acting: after a roll-back the best one's.
     """
 
     def __init__(
@@ -74,6 +123,7 @@ class FineTuner:
         config: FineTuningConfig,
         seed: int,
         folder: Path,
+        make_learner: MakeLearner = AwacLearner,
     ) -> None:
         """Build the networks, or take up the checkpoint of the same training.
 
@@ -84,6 +134,7 @@ class FineTuner:
             config: of the training.
             seed: of all randomness.
             folder: of the checkpoint.
+            make_learner: the algorithm.
 
         Raises:
             TrainingError: an unreadable checkpoint.
@@ -91,13 +142,15 @@ class FineTuner:
         self.skill, self.config = skill, config
         self._prior, self._log, self._seed, self._folder = prior, log, seed, folder
         torch.manual_seed(seed)
-        policy = GaussianPolicy(_Features(skill, 0, 2 * ACTION_SIZE, config))
-        self.learner = AwacLearner(
-            policy, lambda: _Features(skill, ACTION_SIZE, 1, config), config.awac
+        size = config.network_width, config.network_depth
+        policy = GaussianPolicy(FeaturedNetwork(skill, 0, 2 * ACTION_SIZE, *size))
+        self.learner = make_learner(
+            policy, lambda more=ACTION_SIZE: FeaturedNetwork(skill, more, 1, *size), config.awac
         )
         self.episodes = self.updates = 0
-        self.curve: list[tuple[int, int, float]] = []
+        self.curve: list[tuple[int, int, float, float]] = []
         self._best: tuple[float, dict[str, Any]] | None = None
+        self._keyframes = keyframes(prior)
         self._resume()
         # another sequence after an interruption
         self._rng = np.random.default_rng([seed, self.updates, len(log)])
@@ -130,9 +183,10 @@ class FineTuner:
         Returns:
             Whether it was rolled back.
         """
-        self.curve.append((self.episodes, len(self._log), success))
         best = self._best
         worse = best is not None and success < best[0] - self.config.tolerated_loss
+        deployed = best[0] if worse else success
+        self.curve.append((self.episodes, len(self._log), success, deployed))
         if worse:
             self.learner.load_state_dict(best[1])
         elif best is None or success >= best[0]:
@@ -147,7 +201,8 @@ class FineTuner:
             path: of the file.
             gaussian: with standard deviations, to explore; else the mean alone, to deploy.
         """
-        deployed = _Deployed(self.learner.policy, gaussian)
+        policy = self.learner.policy
+        deployed = _WithSpread(policy) if gaussian else InPhysicalUnits(policy, policy.mean)
         unfinished = path.with_suffix(".new")
         example = self._prior.states[:64]
         export_onnx(deployed, unfinished, example, "observation", "action")
@@ -187,7 +242,11 @@ class FineTuner:
     def _sample(self) -> Transitions:
         batch = self.config.awac.batch
         own = round(batch * self.config.online_share) if len(self._log) else 0
-        rows = torch.from_numpy(self._rng.integers(len(self._prior.states), size=batch - own))
+        prior = batch - own
+        key = round(prior * self.config.keyframe_share) if len(self._keyframes) else 0
+        anywhere = self._rng.integers(len(self._prior.states), size=prior - key)
+        rows = np.append(anywhere, self._rng.choice(self._keyframes, size=key) if key else [])
+        rows = torch.from_numpy(rows.astype(np.int64))
         recorded = [column[rows] for column in vars(self._prior).values()]
         if not own:
             return Transitions(*recorded)

@@ -29,7 +29,7 @@ from moe_robot_control.policies.spaces import (
 )
 from moe_robot_control.world.envs import BenchVectorEnv
 from moe_robot_control.world.operators import Operator
-from moe_robot_control.world.tasks import DEMONSTRATED, SUCCESS
+from moe_robot_control.world.tasks import DEMONSTRATED, SUCCESS, TIP_START
 from moe_robot_control.world.teachers import teach_stage, teach_weights
 from moe_robot_control.world.unsteady import Unsteadiness
 
@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
             skill=skill,
             reward="sparse",
             max_steps=None if args.operator else LONGEST,
-            tip_box=WIDE_TIP_BOX,
+            tip_box=TIP_START if args.operator else WIDE_TIP_BOX,
             thresholds=SUCCESS if args.operator else DEMONSTRATED,
         )
         _record(env, folder, {"skill": skill}, args.episodes, args.seed, args.operator)

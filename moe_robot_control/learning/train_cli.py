@@ -11,7 +11,12 @@ from pathlib import Path
 import torch
 
 from moe_robot_control.demonstrations.episode import hash_episodes, load_episodes
-from moe_robot_control.learning import multitask_training, perception_training, roman_training
+from moe_robot_control.learning import (
+    multitask_training,
+    online_training,
+    perception_training,
+    roman_training,
+)
 from moe_robot_control.learning.bc import BcConfig, train_expert, train_gate
 from moe_robot_control.learning.export import export_onnx
 from moe_robot_control.manifest import write_manifest
@@ -40,6 +45,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     multitask = kinds.add_parser("multitask", help="one policy for all skills by multi-task SAC")
     multitask_training.add_arguments(multitask)
     multitask.set_defaults(train=multitask_training.run)
+    online = kinds.add_parser(
+        "online", help="one skill by AWAC or a rival of it, without the graph"
+    )
+    online_training.add_arguments(online)
+    online.set_defaults(train=online_training.run)
     perception = kinds.add_parser("perception", help="the pose network, on synthetic images")
     perception_training.add_arguments(perception)
     perception.set_defaults(train=perception_training.run)

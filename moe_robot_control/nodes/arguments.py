@@ -16,8 +16,9 @@ from moe_robot_control.graph import (
 )
 
 _ONLY: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
-    (("sim", "record"), ("scenario", "seed", "viewer", "true_poses", "learned")),
-    (("sim",), ("real_time", "wait")),
+    (("sim", "record", "finetune"), ("scenario", "seed", "viewer", "true_poses", "learned")),
+    (("sim", "finetune"), ("real_time", "wait", "demonstrations")),
+    (("finetune",), ("operated",)),
     (("deploy",), ("dry_run", "record")),
     (("record", "deploy"), ("device", "mapping", "weights", "operator", "recordings")),
 )
@@ -46,6 +47,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--learned", default="", help="folder of the skill's expert that a learner replaces"
+    )
+    parser.add_argument("--demonstrations", default="", help="finetune: recorded episodes")
+    parser.add_argument("--episodes", type=int, default=200, help="finetune: to explore in")
+    parser.add_argument(
+        "--operated", action="store_true", help="finetune: a real arm; an operator resets, judges"
     )
     parser.add_argument("--perception-model", default="", help="the pose network's ONNX file")
     parser.add_argument("--namespace", default="", help="namespace of all nodes")
@@ -110,6 +116,9 @@ def options_from(arguments: argparse.Namespace) -> GraphOptions:
         model_directory=arguments.model_directory,
         policy=arguments.policy,
         learned=arguments.learned,
+        demonstrations=arguments.demonstrations,
+        episodes=arguments.episodes,
+        operated=arguments.operated,
         perception_model=arguments.perception_model,
         namespace=arguments.namespace,
         mode=arguments.mode,
@@ -131,12 +140,15 @@ def to_arguments(options: GraphOptions) -> list[str]:
     arguments = [options.kind]
     if options.kind != "deploy":
         arguments += ["--scenario", str(options.scenario), "--seed", str(options.seed)]
+    if options.kind == "finetune":
+        arguments += ["--episodes", str(options.episodes)]
     for flag, value in (
         ("--skill", options.skill),
         ("--arm", options.arm),
         ("--model-directory", options.model_directory),
         ("--policy", options.policy),
         ("--learned", options.learned),
+        ("--demonstrations", options.demonstrations),
         ("--perception-model", options.perception_model),
         ("--namespace", options.namespace),
         ("--mode", options.mode),
@@ -156,6 +168,7 @@ def to_arguments(options: GraphOptions) -> list[str]:
         ("--dry-run", options.dry_run),
         ("--record", options.record),
         ("--weights", options.by_weights),
+        ("--operated", options.operated),
     ):
         if chosen:
             arguments.append(flag)

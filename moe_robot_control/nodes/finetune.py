@@ -38,6 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--demonstrations", type=Path, default=Path("data/operator"), help="a folder for each skill"
     )
     parser.add_argument("--workspace", type=Path, help="folder (runs/finetune/<skill>_<seed>)")
+    parser.add_argument(
+        "--output", type=Path, help="folder of the policy to deploy (<workspace>/deployed)"
+    )
     parser.add_argument("--config", type=Path, help="instead of config/training/awac.yaml")
     parser.add_argument("--episodes", type=int, default=200, help="to explore in")
     parser.add_argument("--seed", type=int, default=0)
@@ -77,11 +80,17 @@ def run(args: argparse.Namespace) -> int:
     }
     console = Console()
     tuner = _learn(options, values, console)
-    path = workspace / "deployed" / f"{skill}.onnx"
-    path.parent.mkdir(exist_ok=True)
+    path = (args.output or workspace / "deployed") / f"{skill}.onnx"
+    path.parent.mkdir(parents=True, exist_ok=True)
     tuner.export(path, gaussian=False)
     command = shlex.join(["moe-robot-control", *sys.argv[1:]])
-    metrics = {"episodes": tuner.episodes, "updates": tuner.updates, "curve": tuner.curve}
+    metrics = {
+        "through": "real-time graph" if args.real_time else "lockstep graph",
+        "poses": "true" if args.true_poses else "camera",
+        "episodes": tuner.episodes,
+        "updates": tuner.updates,
+        "curve": tuner.curve,
+    }
     write_manifest(path, command, args.seed, hash_episodes(demonstrations), metrics)
     console.print(f"{path}: {tuner.episodes} episodes")
     return 0

@@ -28,7 +28,12 @@ from std_srvs.srv import Trigger
 from moe_robot_control.demonstrations.episode import load_episodes
 from moe_robot_control.errors import MoeRobotControlError
 from moe_robot_control.learning.awac_config import load_fine_tuning_config
-from moe_robot_control.learning.fine_tuning import FineTuner
+from moe_robot_control.learning.fine_tuning import (
+    EVALUATION_SEED,
+    FineTuner,
+    exploration_seed,
+)
+from moe_robot_control.learning.supervision import IDLE, RUNNING, WAITING, OperatedEpisode
 from moe_robot_control.learning.transitions import Collector, TransitionLog, transitions_of
 from moe_robot_control.nodes._runner import check_parameter_files, complain
 from moe_robot_control.nodes._scene import SceneNode
@@ -46,7 +51,8 @@ from moe_robot_control.policies.spaces import (
     unit_action,
 )
 
-EVALUATION_SEED = 60_000
+_MARKS = {"mark/success": "succeeded", "mark/failure": "failed", "abort": "aborted"}
+"""How an episode ends by each of the operator's services."""
 _ANSWER_TIMEOUT = 30.0
 """Longest wait for a node's answer, or for time to pass within an episode [s]."""
 _KEPT = 8
@@ -62,8 +68,11 @@ class LearnerNode(SceneNode):
 
     Collects the expert's observations and answers by their stamps, learns between episodes, and
     replaces `<workspace>/<skill>.onnx`, which the expert then reloads. Begins episodes by the
-    bridge's reset; its status says how they end. `~/stop` ends the fine-tuning after the episode
-    under way. All that was lived is in the workspace: started again, it goes on.
+    bridge's reset; its status says how they end. With `supervisor` operator there is no bridge:
+    the operator is asked (`~/status`, latched JSON: state, prompt, episode) and answers by
+    `~/reset_done`, `~/mark/success`, `~/mark/failure` and `~/abort`; the commander is idle
+    whenever no episode runs. `~/stop` ends the fine-tuning after the episode under way. All
+    that was lived is in the workspace: started again, it goes on.
     """
 
     qos = QoSProfile(depth=500, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -79,6 +88,13 @@ class LearnerNode(SceneNode):
         declare("episodes", 200, "How many to explore in.", 0, 1_000_000)
         declare("seed", 0, "Of all randomness.", 0, 10_000)
         declare("lockstep", False, "The simulation waits for every answer.")
+        declare(
+            "supervisor",
+            "bridge",
+            "Who resets and judges episodes.",
+            choices=("bridge", "operator"),
+        )
+        declare("time_limit", 20.0, "Of an operator's episodes [s].", 0.1, 3600.0)
         self._collector: Collector | None = None
         self._collecting = False
         self._stamp: int | None = None
@@ -113,6 +129,14 @@ class LearnerNode(SceneNode):
         self.create_subscription(JointState, f"{prefix}/gripper", self._on_gripper, self.qos)
         self.create_subscription(String, "mujoco_bridge/status", self._on_status, LATCHED)
         self.create_service(Trigger, "~/stop", self._on_stop)
+        self._operated: OperatedEpisode | None = None
+        if parameters["supervisor"] == "operator":
+            self._operated = OperatedEpisode(self.skill, parameters["time_limit"])
+            self._told = ""
+            self._status_out = self.create_publisher(String, "~/status", LATCHED)
+            self.create_service(Trigger, "~/reset_done", self._on_reset_done)
+            for name, end in _MARKS.items():
+                self.create_service(Trigger, f"~/{name}", partial(self._on_mark, end))
 
     def tear_down(self) -> None:
         super().tear_down()
@@ -127,7 +151,7 @@ class LearnerNode(SceneNode):
         self._stamp = stamp
         if not self._collecting:
             return
-        if began:  # time was set back: the new episode is here
+        if began and self._operated is None:  # time was set back: the new episode is here
             self._collector.begin(self.tuner.episodes)
         self._collector.observe(stamp, expert_observation(scene, self.skill))
         self._match(stamp)
@@ -157,6 +181,18 @@ class LearnerNode(SceneNode):
         response.success, response.message = True, "after this episode"
         return response
 
+    def _on_reset_done(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        response.success = self._operated.reset_done(time.monotonic())
+        response.message = "running" if response.success else "no reset is waited for"
+        return response
+
+    def _on_mark(
+        self, end: str, _: Trigger.Request, response: Trigger.Response
+    ) -> Trigger.Response:
+        response.success = self._operated.mark(end)
+        response.message = end if response.success else "no episode is running"
+        return response
+
     # -- the procedure -----------------------------------------------------------------------
 
     def run(
@@ -173,6 +209,8 @@ class LearnerNode(SceneNode):
         """
         self._spin = spin
         tuner = self.tuner
+        if self._operated is not None:
+            self._trigger("velocity_commander/set_mode/idle")
         for number, _ in enumerate(tuner.pretrain()):
             if number % 20 == 0:
                 spin(0.0)
@@ -188,8 +226,10 @@ class LearnerNode(SceneNode):
     def _explore(self, tell: Callable[[str], None]) -> None:
         before = len(self.log)
         number = self.tuner.episodes
-        seed = 100_000 * (1 + self.parameters["seed"]) + number
+        seed = exploration_seed(self.parameters["seed"], number)
         state = self._episode(seed, exploring=True)
+        if state == IDLE:
+            return
         new = len(self.log) - before
         self.tuner.improve(new)
         self._deploy()
@@ -215,6 +255,8 @@ class LearnerNode(SceneNode):
     def _episode(self, seed: int, exploring: bool) -> str:
         """Run one; returns how it ended."""
         self._set(self.skill, exploring=exploring)
+        if self._operated is not None:
+            return self._operated_episode(exploring)
         self._set("mujoco_bridge", seed=seed, skill=self.skill)
         if not self.parameters["lockstep"]:
             self._trigger("velocity_commander/set_mode/policy")
@@ -240,6 +282,50 @@ class LearnerNode(SceneNode):
         if not self.parameters["lockstep"]:
             self._trigger("velocity_commander/set_mode/idle")
         return status["state"]
+
+    def _operated_episode(self, exploring: bool) -> str:
+        """Run one that the operator resets and marks; `idle` where stopped before it began."""
+        operated = self._operated
+        operated.ask()
+        while operated.state == WAITING:
+            self._tell_operator()
+            self._spin(0.05)
+            if self.stopped:
+                operated.give_up()
+                self._tell_operator()
+                return IDLE
+        self._trigger("velocity_commander/set_mode/policy")
+        self._collector.begin(self.tuner.episodes)
+        self._collecting = exploring
+        stamp, deadline = self._stamp, _Deadline("the graph has stalled")
+        try:
+            while operated.state == RUNNING:
+                self._tell_operator()
+                self._spin(0.02)
+                operated.tick(time.monotonic())
+                if self._stamp != stamp:
+                    stamp, deadline = self._stamp, _Deadline("the graph has stalled")
+                deadline.check()
+        finally:
+            self._trigger("velocity_commander/set_mode/idle")
+            self._collecting = False
+        if exploring:
+            state = operated.state
+            self._collector.end(state == "succeeded", terminated=state != "aborted")
+        self._tell_operator()
+        return operated.state
+
+    def _tell_operator(self) -> None:
+        operated = self._operated
+        status = {
+            "state": operated.state,
+            "prompt": operated.prompt,
+            "episode": self.tuner.episodes,
+        }
+        text = json.dumps(status)
+        if text != self._told:
+            self._told = text
+            self._status_out.publish(String(data=text))
 
     def _deploy(self) -> None:
         self.tuner.export(self._workspace / f"{self.skill}.onnx", gaussian=True)

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping
 
 from moe_robot_control.errors import MoeRobotControlError
-from moe_robot_control.graph import GraphOptions, build_graph, check_options
+from moe_robot_control.graph import GraphOptions, build_graph, check_options, is_physical
 from moe_robot_control.nodes._runner import check_parameter_files
 from moe_robot_control.nodes.arguments import add_arguments as add_graph_arguments
 from moe_robot_control.nodes.arguments import options_from, to_arguments
@@ -27,8 +27,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the graph until Ctrl-C or until a node ends.
 
     Returns:
-        0 after Ctrl-C or SIGTERM; 2 for bad options; else the first node's exit status, or 1
-        where that is zero, after a line on stderr that names the node.
+        0 after Ctrl-C or SIGTERM, or after a learner's last episode; 2 for bad options; else the
+        first node's exit status, or 1 where that is zero, after a line on stderr that names the
+        node.
     """
     try:
         options = options_from(arguments)
@@ -38,16 +39,18 @@ def run(arguments: argparse.Namespace) -> int:
         return 2
     if options.dry_run:
         print("up: dry run: nothing is published to the arm", file=sys.stderr)
-    deployed = options.kind == "deploy"
+    physical = is_physical(options)
     recorded = options.kind == "record" or options.record
-    environment = graph_environment(local=not deployed, recorded=recorded)
+    environment = graph_environment(local=not physical, recorded=recorded)
     # a commander that is killed leaves a real arm's controllers with its last command
-    death_signal = signal.SIGTERM if deployed else signal.SIGKILL
+    death_signal = signal.SIGTERM if physical else signal.SIGKILL
     with ProcessGroup(commands, environment, death_signal=death_signal) as group:
         ended = group.wait()
     if ended is None:
         return 0
     name, status = ended
+    if name == "learner" and status == 0:
+        return 0  # it has done its work
     print(f"up: node {name} ended with exit status {status}", file=sys.stderr)
     return status if status > 0 else 1
 

@@ -30,15 +30,22 @@ class HotSwap(Generic[T]):
         """
         self._load = load
         self.current = load()
+        self._before: Future[T] | None = None
+        self._last: Future[T] | None = None
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="hot_swap")
 
     def reload(self) -> Future[T]:
         """Begin to load anew; reloads are done one after the other.
 
+        A reload that has not begun will find whatever is newest then: asked for more, it is that
+        one. So wishes that come faster than can be loaded do not pile up.
+
         Returns:
             What becomes `current`, or the exception for which the old one stays.
         """
-        return self._pool.submit(self._swap)
+        if self._before is None or self._before.done():
+            self._before, self._last = self._last, self._pool.submit(self._swap)
+        return self._last  # which cannot begin until the one before is done
 
     def close(self) -> None:
         """Wait for what is being loaded, and begin nothing more."""

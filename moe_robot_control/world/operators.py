@@ -1,7 +1,8 @@
 """A stand-in for a human at a keyboard, where no operator is there to demonstrate.
 
 It knows what the scripted teachers know, but sees late, has one speed for far and one for near
-along each axis, and its hand is not steady. It does not always succeed.
+along each axis, and its hand is not steady. It opens the fingers on the way to a vial, where the
+teachers, who may have a handle between them, still keep them closed. It does not always succeed.
 """
 
 from __future__ import annotations
@@ -10,14 +11,15 @@ from collections import deque
 
 import numpy as np
 
-from moe_robot_control.policies.spaces import MAX_GRIPPER_WIDTH, MAX_SPEED, Scene
-from moe_robot_control.world.teachers import teach
+from moe_robot_control.policies.spaces import MAX_GRIPPER_WIDTH, MAX_SPEED, OBJECTS, Scene
+from moe_robot_control.world.tasks import CARRYING
+from moe_robot_control.world.teachers import NEARBY, teach
 
-DELAY = 3
-"""Decisions between seeing and acting (0.15 s, a human's reaction)."""
-SPEEDS = (0.0, 0.06, 0.2)
+DELAY = 2
+"""Decisions between seeing and acting (0.1 s: a human reacts later, but sees it coming)."""
+SPEEDS = (0.0, 0.03, 0.15)
 """What keys command along an axis [m/s]."""
-SLIP_RATE = 0.03
+SLIP_RATE = 0.02
 """How often a wrong key is hit, along each axis at each decision."""
 SLIP_STEPS = 4
 """Decisions until that is noticed."""
@@ -39,7 +41,7 @@ class Operator:
 
     def act(self, scene: Scene) -> np.ndarray:
         """Velocity [m/s] and gripper opening [m] for one scene (leading axis 1). Shape (1, 4)."""
-        self._seen.append(teach(self._skill, scene)[0])
+        self._seen.append(self._wanted(scene))
         wanted = self._seen[0]
         velocity = np.sign(wanted[:3]) * _nearest_speed(np.abs(wanted[:3]))
         new = (self._slipping == 0) & (self._rng.random(3) < SLIP_RATE)
@@ -48,6 +50,14 @@ class Operator:
         velocity = np.where(self._slipping > 0, self._slip, velocity)
         opening = MAX_GRIPPER_WIDTH * float(wanted[3] > MAX_GRIPPER_WIDTH / 2)
         return np.append(np.clip(velocity, -MAX_SPEED, MAX_SPEED), opening)[None]
+
+    def _wanted(self, scene: Scene) -> np.ndarray:
+        wanted = teach(self._skill, scene)[0]
+        if self._skill in CARRYING:
+            vial = scene.positions[0, OBJECTS.index("vial")]
+            if np.linalg.norm((scene.end_effector[0] - vial)[:2]) > NEARBY:
+                wanted[3] = MAX_GRIPPER_WIDTH
+        return wanted
 
 
 def _nearest_speed(speed: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ import yaml
 
 from moe_robot_control.graph import KINDS, GraphError, GraphOptions, build_graph
 from moe_robot_control.nodes.arguments import add_arguments, options_from, to_arguments
-from moe_robot_control.nodes.up import graph_environment
+from moe_robot_control.nodes.up import graph_commands, graph_environment
 from moe_robot_control.policies.spaces import SKILLS, UnknownSkillError
 from moe_robot_control.share import share_path
 
@@ -31,6 +31,7 @@ CHOSEN = GraphOptions(
     model_directory="/models",
     policy="soft_modular",
     learned="/work",
+    demonstrations="/recorded",
     perception_model="/net.onnx",
     namespace="left_arm",
     mode="teleop",
@@ -162,7 +163,9 @@ def test_what_is_learned_waits_for_the_learner() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_node_has_a_parameters_file(kind: str) -> None:
-    for spec in build_graph(GraphOptions(kind=kind)):
+    learning = {"skill": "unbox", "learned": "/work", "demonstrations": "/recorded"}
+    chosen = learning if kind == "finetune" else {}
+    for spec in build_graph(GraphOptions(kind=kind, **chosen)):
         first, *_ = spec.parameter_files
         assert first.parent.name == "config"
         for path in spec.parameter_files:
@@ -194,6 +197,46 @@ def test_bad_options() -> None:
             build_graph(GraphOptions(speed_scale=scale))
 
 
+FINETUNE = GraphOptions(
+    kind="finetune", skill="unbox", seed=4, learned="/work", demonstrations="/recorded", episodes=7
+)
+OPERATED = replace(FINETUNE, operated=True, lockstep=False)
+
+
+def test_a_learner_has_a_process_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    specs = {spec.name: spec for spec in build_graph(FINETUNE)}
+    learner = specs.pop("learner")
+    assert learner.alone and not any(spec.alone for spec in specs.values())
+    wanted = {"skill": "unbox", "workspace": "/work", "demonstrations": "/recorded", "seed": 4}
+    wanted |= {"episodes": 7, "lockstep": True, "supervisor": "bridge", "use_sim_time": True}
+    assert wanted.items() <= learner.parameters.items()
+    assert not specs["mujoco_bridge"].parameters["autostart"]
+    assert list(specs) == [s.name for s in build_graph(replace(FINETUNE, kind="sim"))]
+    assert list(graph_commands(FINETUNE, composed=True)) == ["learner", "composed"]
+
+
+def test_an_operated_arm_has_no_bridge_and_begins_idle() -> None:
+    specs = {spec.name: spec for spec in build_graph(OPERATED)}
+    assert "mujoco_bridge" not in specs and "perception" in specs
+    assert not any(spec.parameters["use_sim_time"] for spec in specs.values())
+    assert specs["velocity_commander"].parameters["mode"] == "idle"
+    assert specs["learner"].parameters["supervisor"] == "operator"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (replace(FINETUNE, demonstrations=""), "demonstrations"),
+        (replace(FINETUNE, learned=""), "folder to learn in"),
+        (replace(FINETUNE, operated=True), "real time"),
+        (replace(OPERATED, kind="sim"), "in finetune"),
+    ],
+)
+def test_bad_fine_tuning_is_named(options: GraphOptions, said: str) -> None:
+    with pytest.raises(GraphError, match=said):
+        build_graph(options)
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -202,6 +245,8 @@ def test_bad_options() -> None:
         replace(CHOSEN, skill=""),
         GraphOptions(kind="deploy"),
         DEPLOYED,
+        FINETUNE,
+        OPERATED,
     ],
 )
 def test_options_survive_the_command_line(options: GraphOptions) -> None:
@@ -254,3 +299,9 @@ def test_the_deployment_launch_file_starts_the_same_nodes() -> None:
     assert launched("deploy.launch.py", composed="true") == ["composed"]
     with pytest.raises(GraphError, match="scenario means nothing on a real arm"):
         launched("deploy.launch.py", scenario="3")
+
+
+def test_the_fine_tuning_launch_file_starts_the_same_nodes() -> None:
+    chosen = {"skill": "unbox", "workspace": "/work", "demonstrations": "/recorded"}
+    expected = [spec.executable for spec in build_graph(FINETUNE)]
+    assert launched("finetune.launch.py", **chosen) == expected

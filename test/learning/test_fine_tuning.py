@@ -105,7 +105,7 @@ def test_an_interrupted_training_goes_on(tmp_path: Path) -> None:
     live(tuner, 12)
     tuner.judge(0.5)
     again = make(tmp_path)
-    assert (again.episodes, again.updates, again.curve) == (1, 5 + 24, [(1, 12, 0.5)])
+    assert (again.episodes, again.updates, again.curve) == (1, 5 + 24, [(1, 12, 0.5, 0.5)])
     assert len(again._log) == 12
     for own, other in zip(tuner.learner.parameters(), again.learner.parameters(), strict=True):
         torch.testing.assert_close(own, other)
@@ -130,6 +130,8 @@ def test_a_worse_policy_is_rolled_back(tmp_path: Path) -> None:
     for kept, now in zip(best, tuner.learner.state_dict().values(), strict=True):
         torch.testing.assert_close(kept, now)
     assert [row[2] for row in tuner.curve] == [0.6, 0.55, 0.4]
+    # what goes on acting is the best again
+    assert [row[3] for row in tuner.curve] == [0.6, 0.55, 0.6]
 
 
 def test_half_of_a_batch_is_lived(tmp_path: Path) -> None:

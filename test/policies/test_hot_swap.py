@@ -28,6 +28,26 @@ def test_the_old_one_acts_until_the_new_one_can() -> None:
     swap.close()
 
 
+def test_a_thousand_wishes_are_few_loads() -> None:
+    may_load, loads = threading.Event(), []
+    may_load.set()
+
+    def load() -> int:
+        may_load.wait(10)
+        loads.append(len(loads))
+        return loads[-1]
+
+    swap = HotSwap(load)
+    may_load.clear()
+    asked = [swap.reload() for _ in range(1000)]
+    may_load.set()
+    assert asked[0].result(10) == 1
+    # all others were asked for before the second began: it finds what they meant
+    assert {later.result(10) for later in asked[1:]} == {2}
+    assert swap.reload().result(10) == swap.current == 3
+    swap.close()
+
+
 def test_what_cannot_be_loaded_changes_nothing() -> None:
     files = ["good", None]
 

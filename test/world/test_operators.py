@@ -12,13 +12,13 @@ from moe_robot_control.world.teachers import teach
 SKILL = "pull_drawer"
 
 
-def scenes(count: int) -> list[Scene]:
-    env = BenchVectorEnv(1, skill=SKILL, num_threads=1)
+def scenes(count: int, skill: str = SKILL) -> list[Scene]:
+    env = BenchVectorEnv(1, skill=skill, num_threads=1)
     _, info = env.reset(seed=[0])
     found = []
     for _ in range(count):
         found.append(info["scene"])
-        *_, info = env.step(teach(SKILL, info["scene"]))
+        *_, info = env.step(teach(skill, info["scene"]))
     return found
 
 
@@ -54,3 +54,9 @@ def test_keys_have_few_speeds_and_slips_are_drawn_from_the_seed() -> None:
     assert np.isin(np.abs(first[:, :3]), SPEEDS).all()
     np.testing.assert_array_equal(first, actions(1))
     assert (first != actions(2)).any()
+
+
+def test_on_its_way_to_a_vial_the_hand_is_open() -> None:
+    (far,) = scenes(1, "pick_and_drop")
+    assert teach("pick_and_drop", far)[0, 3] == 0.0
+    assert Operator("pick_and_drop", Steady()).act(far)[0, 3] == MAX_GRIPPER_WIDTH
