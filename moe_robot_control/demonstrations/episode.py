@@ -8,24 +8,18 @@ and `command/gripper` (opening); the gate's label is `gate/weights`.
 from __future__ import annotations
 
 import hashlib
-import struct
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import yaml
-import zstandard
-from mcap.exceptions import McapError
-from mcap.reader import NonSeekingReader
-from mcap.records import Metadata
-from mcap.stream_reader import StreamReader
-from mcap_ros2.decoder import DecoderFactory
 from mcap_ros2.writer import Writer
 
+from moe_robot_control.demonstrations.bag import METADATA, Bag, EpisodeError, read_bag
 from moe_robot_control.demonstrations.messages import DATATYPES, definition
-from moe_robot_control.errors import MoeRobotControlError
+from moe_robot_control.demonstrations.recording import Decoder, align
 from moe_robot_control.policies.spaces import OBJECTS, SKILLS, Scene
 
 JOINT_STATE = "sensor_msgs/msg/JointState"
@@ -41,27 +35,10 @@ TOPICS: dict[str, str] = {
     "command/twist": TWIST,
     "command/gripper": JOINT_STATE,
 }
-METADATA = "episode"
 LAST_TOPIC = "command/gripper"
 """Written last in every step: a step without it was cut off."""
 CHUNK_SIZE = 32 * 1024
 """Of a compressed chunk, about ten steps [bytes]: what a crash can cost."""
-
-_READ_ERRORS = (
-    McapError,
-    zstandard.ZstdError,
-    struct.error,
-    EOFError,
-    LookupError,
-    OSError,
-    RuntimeError,  # lz4's
-    ValueError,
-)
-
-
-class EpisodeError(MoeRobotControlError):
-    """An episode that cannot be read or written; the message names its path."""
-
 
 @dataclass(frozen=True)
 class Episode:
@@ -73,6 +50,8 @@ class Episode:
         actions: velocity [m/s] and gripper opening [m] to imitate. Shape (T, 4).
         weights: the gate to imitate, in the order of `SKILLS`. Shape (T, 7).
         metadata: skill or scenario, seed, success, source and more, as text.
+        operator: whether an operator commanded, rather than the policy. Shape (T,), bool;
+            None: nobody told.
     """
 
     stamps: np.ndarray
@@ -80,6 +59,7 @@ class Episode:
     actions: np.ndarray
     weights: np.ndarray
     metadata: dict[str, str] = field(default_factory=dict)
+    operator: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.stamps)
@@ -222,75 +202,97 @@ class EpisodeWriter:
 
 
 def read_episode(folder: str | Path) -> Episode:
-    """Read an episode's folder, or its MCAP file.
+    """Read an episode's folder, or its MCAP file: one recorded over the graph or without it.
 
-    A file that ends early is read up to the last step of its last whole chunk.
+    Of a damaged file every whole message before the damage is read; of one that was recorded
+    over the graph, whole messages behind it as well.
 
     Raises:
         EpisodeError: missing, not MCAP, or without a single whole step.
     """
-    folder = Path(folder)
-    files = [folder] if folder.is_file() else sorted(folder.glob("*.mcap"))
-    if len(files) != 1:
-        raise EpisodeError(f"{folder}: holds {len(files)} MCAP files, expected one")
+    bag = read_bag(folder, lambda topic: not topic.startswith("cameras/"))
+    if "end_effector/pose" in bag.counts:
+        return _read_steps(bag)
+    recording = align(bag)
+    kept = recording.commanded
+    if not kept.any():
+        raise EpisodeError(f"{bag.path}: nobody commanded the arm")
+    scene = Scene(*(getattr(recording.scene, field.name)[kept] for field in fields(Scene)))
+    return Episode(
+        recording.stamps[kept],
+        scene,
+        recording.actions[kept],
+        recording.weights[kept],
+        _metadata(bag),
+        recording.operator[kept],
+    )
+
+
+def _read_steps(bag: Bag) -> Episode:
+    """An episode whose messages come step by step."""
     steps: list[dict[str, Any]] = []
-    metadata = _read_metadata(files[0])
     current: dict[str, Any] = {}
-    try:
-        with files[0].open("rb") as stream:
-            reader = NonSeekingReader(
-                stream, validate_crcs=True, decoder_factories=[DecoderFactory()]
-            )
-            for decoded in reader.iter_decoded_messages(log_time_order=False):
-                current[decoded.channel.topic] = decoded.decoded_message
-                if decoded.channel.topic == LAST_TOPIC:
-                    steps.append(current)
-                    current = {}
-    except _READ_ERRORS as error:
-        if not steps:
-            raise EpisodeError(f"{files[0]}: not a readable MCAP file: {error}") from error
-        metadata["truncated"] = "true"
+    decode = Decoder(bag)
+    for message in bag.messages[: bag.intact]:
+        decoded = decode(message)
+        if decoded is not None:
+            current[message.topic] = decoded
+        if message.topic == LAST_TOPIC:
+            steps.append(current)
+            current = {}
     if not steps:
-        raise EpisodeError(f"{files[0]}: holds no whole step")
+        raise EpisodeError(f"{bag.path}: holds no whole step")
     try:
-        return _assemble(steps, metadata)
+        return _assemble(steps, _metadata(bag))
     except (AttributeError, LookupError, ValueError) as error:
-        raise EpisodeError(f"{files[0]}: a step lacks a topic or a value: {error}") from error
+        raise EpisodeError(f"{bag.path}: a step lacks a topic or a value: {error}") from error
 
 
-def _read_metadata(path: Path) -> dict[str, str]:
-    try:
-        with path.open("rb") as stream:
-            for record in StreamReader(stream).records:
-                if isinstance(record, Metadata) and record.name == METADATA:
-                    return dict(record.metadata)
-    except _READ_ERRORS:  # met again, and told, where the messages are read
-        pass
-    return {}
+def _metadata(bag: Bag) -> dict[str, str]:
+    """The bag's, with success as True or False, or absent where nobody told."""
+    metadata = dict(bag.metadata)
+    success = metadata.pop("success", "").capitalize()
+    if success in ("True", "False"):
+        metadata["success"] = success
+    if bag.damage:
+        metadata["truncated"] = "true"
+    return metadata
 
 
-def load_episodes(folder: str | Path) -> list[Episode]:
+def load_episodes(folder: str | Path, successful: bool = False) -> list[Episode]:
     """All episodes below a folder, in the order of their names.
+
+    Args:
+        folder: of the data set.
+        successful: leave out those that are known to have failed.
 
     Raises:
         EpisodeError: there are none, or one cannot be read.
     """
-    found = _episode_files(Path(folder))
+    found = episode_files(Path(folder))
     if not found:
         raise EpisodeError(f"{folder}: no episodes (*.mcap) there")
-    return [read_episode(path) for path in found]
+    episodes = [read_episode(path) for path in found]
+    if successful:
+        episodes = [each for each in episodes if each.metadata.get("success") != "False"]
+        if not episodes:
+            raise EpisodeError(f"{folder}: all {len(found)} episodes failed")
+    return episodes
 
 
 def hash_episodes(folder: str | Path) -> str:
     """SHA-256 over all episodes below a folder."""
     digest = hashlib.sha256()
-    for path in _episode_files(Path(folder)):
+    for path in episode_files(Path(folder)):
         digest.update(path.name.encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
-def _episode_files(folder: Path) -> list[Path]:
+def episode_files(folder: Path) -> list[Path]:
+    """The MCAP files below a folder, or the file itself, in the order of their names."""
+    if folder.is_file():
+        return [folder]
     return sorted(folder.rglob("*.mcap"))
 
 
