@@ -30,7 +30,7 @@ SKILL = "push_button"
 SIZE = expert_observation_size(SKILL)
 SMALL = {
     "network_width": 16, "network_depth": 1, "offline_updates": 30, "awac_batch": 32,
-    "updates_per_step": 0.2, "evaluate_every": 1, "evaluation_episodes": 2,
+    "updates_per_step": 0.05, "evaluate_every": 1, "evaluation_episodes": 2,
 }  # fmt: skip
 
 
