@@ -112,7 +112,9 @@ def test_fuzzed_files(
         assert everything.issuperset(found), "damaged bytes were taken for data"
         assert len(set(found)) == len(found)
         # whatever lies in chunks whose bytes are still there; the first describes all topics
-        whole = [index for index, (begin, end) in enumerate(chunks) if content[begin:end] in damaged]
+        whole = [
+            index for index, (begin, end) in enumerate(chunks) if content[begin:end] in damaged
+        ]
         described = 0 in whole or damaged[-2000:] == content[-2000:]
         if described and damaged[:8] == content[:8]:
             kept = sum(messages_in(original, *chunks[index]) for index in whole)
