@@ -156,11 +156,11 @@ def test_bad_commands_are_noticed(sim: BenchSimulation, values: np.ndarray, limi
 def test_a_command_after_braking_must_begin_from_rest(sim: BenchSimulation) -> None:
     arm = hardware(sim)
     now = 0.0
-    for share in np.linspace(0.1, 1.0, 10):
-        now = drive(arm, 0.01, 10 * SLOW * share, start=now)
+    for share in np.linspace(0.05, 1.0, 20):
+        now = drive(arm, 0.01, 20 * SLOW * share, start=now)
     assert not arm.judge.violations
     arm.advance(now + 0.5)
-    arm.command_velocities(now + 0.5, 10 * SLOW)
+    arm.command_velocities(now + 0.5, 20 * SLOW)
     assert arm.judge.violations["commanded acceleration"] == 1
 
 
