@@ -25,6 +25,9 @@ _PERIOD = round(DECISION_PERIOD * 1e9)
 FRESH = 0.3
 """Commands and weights older than this are no answer [s]."""
 _FRESH = round(FRESH * 1e9)
+LET_GO = 0.15
+"""An operator whose twists then stay away for so long lets go with the last of them [s]."""
+_LET_GO = round(LET_GO * 1e9)
 
 
 class Decoder:
@@ -66,7 +69,8 @@ class Recording:
         scene: what the policies knew, arrays with leading axis T.
         actions: velocity [m/s] and gripper opening [m] that were commanded. Shape (T, 4).
         weights: of the experts, in the order of `SKILLS`; zeros where nobody gated. Shape (T, 7).
-        commanded: whether anybody moved the arm. Shape (T,), bool.
+        commanded: whether anybody moved the arm; not while the operator's last twist, by which
+            he let go, is still in force: he shows nothing then. Shape (T,), bool.
         operator: whether it was the operator. Shape (T,), bool.
         gaps: decisions that are missing before each. Shape (T,), int.
     """
@@ -117,6 +121,7 @@ def align(bag: Bag) -> Recording:
     twists, grippers, sources = _Held(), _Held(), _Held()
     weights, operators = _Held(), _Held()
     clock: list[tuple[int, int]] = []
+    told: list[int] = []
     for message in bag.messages:
         topic, stamp = message.topic, message.publish_time
         if (content := decode(message)) is None:
@@ -137,6 +142,8 @@ def align(bag: Bag) -> Recording:
             position = np.array(_xyz(content.pose.pose.position))
             if np.isfinite(position).all():
                 done = synchronizer.add_position(stamp, topic.split("/")[1], position)
+        elif topic == "teleop/twist":
+            told.append(stamp)
         elif topic == "command/twist":
             twists.add(stamp, _xyz(content.twist.linear))
         elif topic == arm.topics["gripper"] and len(content.data) == 1:
@@ -154,6 +161,8 @@ def align(bag: Bag) -> Recording:
     actions, gates = np.zeros((len(stamps), 4)), np.zeros((len(stamps), len(SKILLS)))
     commanded, operated = np.zeros(len(stamps), bool), np.zeros(len(stamps), bool)
     shown = bag.metadata.get("skill", "")
+    last = max((stamp for stamp, _ in clock), default=0)
+    wishes = np.array([*sorted(told), last], dtype=np.int64)
     for t, stamp in enumerate(stamps.tolist()):
         end = stamp + _PERIOD
         twist = twists.before(end, end - _FRESH)
@@ -163,6 +172,8 @@ def align(bag: Bag) -> Recording:
             actions[t] = (*twist, opening)
             commanded[t] = source is None or source.get("moving", 1.0) > 0
             operated[t] = source is not None and source.get("operator", 0.0) > 0
+            if operated[t] and (wish := int(np.searchsorted(wishes[:-1], end))):
+                commanded[t] &= bool(wishes[wish] - wishes[wish - 1] <= _LET_GO)
         named = operators.before(end, end - _FRESH) or weights.before(stamp + 1, stamp - _FRESH)
         if named is None and shown in SKILLS:
             named = {shown: 1.0}
