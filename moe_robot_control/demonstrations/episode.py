@@ -40,6 +40,7 @@ LAST_TOPIC = "command/gripper"
 CHUNK_SIZE = 32 * 1024
 """Of a compressed chunk, about ten steps [bytes]: what a crash can cost."""
 
+
 @dataclass(frozen=True)
 class Episode:
     """One demonstration of T steps.
