@@ -132,7 +132,8 @@ class ScriptedOperator(SceneNode):
         if not self._out.get_subscription_count():
             return  # teleop is not there yet: nothing is to be pressed in vain
         axes, buttons = [0.0] * 8, [0] * 11
-        if self.bench.get("state") == "running":
+        # on until the recorder has enough, as whoever lets go shows nothing any more
+        if "recording" == self.recorder.get("state") or "running" == self.bench.get("state"):
             self._hold_deadman(axes, buttons)
             if not self._by_weights:
                 self._move_sticks(axes)

@@ -25,6 +25,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "moe_robot_control.learning.record_demonstrations",
         "record the scripted teachers' demonstrations",
     ),
+    "demos": (
+        "moe_robot_control.demos_cli",
+        "check, show, repair, replay, merge, split and convert recorded episodes",
+    ),
     "train": (
         "moe_robot_control.learning.train_cli",
         "train experts, the gate, perception or multi-task policies",

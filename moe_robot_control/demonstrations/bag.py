@@ -27,10 +27,11 @@ METADATA = "episode"
 
 _MAGIC = b"\x89MCAP0\r\n"
 _FOOTER, _SCHEMA, _CHANNEL, _MESSAGE, _CHUNK = 0x02, 0x03, 0x04, 0x05, 0x06
-_STATISTICS, _METADATA, _LAST_OPCODE = 0x0B, 0x0C, 0x0F
+_STATISTICS, _METADATA, _DATA_END = 0x0B, 0x0C, 0x0F
 _PREFIX = struct.Struct("<BQ")
 """Of every record: opcode and length of what follows."""
 _MESSAGE_HEAD = struct.Struct("<HIQQ")
+_FOOTER_CONTENT = struct.Struct("<QQI")
 _CHUNK_HEAD = struct.Struct("<QQQII")
 _COMPRESSIONS = (b"", b"lz4", b"zstd")
 _METADATA_NAME = struct.pack("<I", len(METADATA)) + METADATA.encode()
@@ -181,7 +182,9 @@ class _Reader:
         self._counts: Counter[int] = Counter()
         self._found: list[tuple[int, int, int, bytes]] = []
         self._undamaged: int | None = None
-        self._told: int | None = None
+        self._summary: list[tuple[int, int, int]] = []
+        self._summary_begin: int | None = None
+        self._expected: int | None = None
         self._ended = False
         self._good = 0
 
@@ -229,7 +232,7 @@ class _Reader:
             return None
         opcode, length = _PREFIX.unpack_from(self._data, at)
         begin = at + _PREFIX.size
-        if not 1 <= opcode <= _LAST_OPCODE or begin + length > len(self._data):
+        if not 1 <= opcode <= _DATA_END or begin + length > len(self._data):
             return None
         if opcode == _CHUNK and self._chunk_length(begin) != length:
             return None
@@ -277,15 +280,37 @@ class _Reader:
         if opcode == _CHUNK:
             self._take_chunk(begin, end)
             self._good = end
-        elif opcode == _FOOTER:
-            self._ended = True
-        elif opcode == _STATISTICS and end - begin >= 8:
-            (self._told,) = struct.unpack_from("<Q", self._data, begin)
         elif opcode == _METADATA:
             self._take_metadata(self._data[begin:end])
             self._good = end
+        elif opcode == _DATA_END:
+            self._summary_begin = end
+        elif opcode == _FOOTER:
+            self._ended = True
+            self._take_summary(begin, end)
+        elif self._summary_begin is not None:
+            self._summary.append((opcode, begin, end))
         else:
             self._take_inner(opcode, self._data, begin, end)
+
+    def _take_summary(self, begin: int, end: int) -> None:
+        """What the end of the file repeats, for where the original is damaged."""
+        if end - begin != _FOOTER_CONTENT.size or self._summary_begin is None:
+            self._complain("its end is damaged")
+            return
+        *_, checksum = _FOOTER_CONTENT.unpack_from(self._data, begin)
+        summary = self._data[self._summary_begin : end - 4]
+        if checksum and zlib.crc32(summary) != checksum:
+            self._complain("its end is damaged")
+            return
+        channels, schemas = dict(self._channels), dict(self._schemas)
+        for opcode, first, last in self._summary:
+            if opcode in (_CHANNEL, _SCHEMA):
+                self._take_inner(opcode, self._data, first, last)
+            elif opcode == _STATISTICS and last - first >= 8:
+                (self._expected,) = struct.unpack_from("<Q", self._data, first)
+        self._channels |= channels
+        self._schemas |= schemas
 
     def _take_metadata(self, content: bytes) -> None:
         try:
@@ -389,8 +414,8 @@ class _Reader:
         if unknown:
             bag.damage.append(f"{unknown} messages are of topics whose description is damaged")
         whole = self._counts.total() - unknown
-        if self._told is not None and whole < self._told:
-            bag.damage.append(f"{self._told - whole} of {self._told} messages are missing")
+        if self._expected is not None and whole < self._expected:
+            bag.damage.append(f"{self._expected - whole} of {self._expected} messages are missing")
 
 
 def _text(content: bytes | mmap.mmap, at: int) -> tuple[str, int]:

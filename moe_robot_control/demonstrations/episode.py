@@ -19,7 +19,7 @@ from mcap_ros2.writer import Writer
 
 from moe_robot_control.demonstrations.bag import METADATA, Bag, EpisodeError, read_bag
 from moe_robot_control.demonstrations.messages import DATATYPES, definition
-from moe_robot_control.demonstrations.recording import Decoder, align
+from moe_robot_control.demonstrations.recording import Decoder, Recording, align
 from moe_robot_control.policies.spaces import OBJECTS, SKILLS, Scene
 
 JOINT_STATE = "sensor_msgs/msg/JointState"
@@ -211,17 +211,33 @@ def read_episode(folder: str | Path) -> Episode:
     Raises:
         EpisodeError: missing, not MCAP, or without a single whole step.
     """
-    bag = read_bag(folder, lambda topic: not topic.startswith("cameras/"))
-    if "end_effector/pose" in bag.counts:
+    bag = read_bag(folder, lambda topic: "cameras/" not in topic)
+    return episode_of(bag, align(bag) if is_of_graph(bag) else None)
+
+
+def is_of_graph(bag: Bag) -> bool:
+    """Whether a bag was recorded over the graph, rather than step by step."""
+    return "end_effector/pose" not in bag.counts
+
+
+def episode_of(bag: Bag, recording: Recording | None) -> Episode:
+    """The episode in a bag.
+
+    Args:
+        bag: with all topics but, perhaps, the cameras'.
+        recording: the bag aligned; None: it holds steps.
+
+    Raises:
+        EpisodeError: not a single whole step.
+    """
+    if recording is None:
         return _read_steps(bag)
-    recording = align(bag)
     kept = recording.commanded
     if not kept.any():
         raise EpisodeError(f"{bag.path}: nobody commanded the arm")
-    scene = Scene(*(getattr(recording.scene, field.name)[kept] for field in fields(Scene)))
     return Episode(
         recording.stamps[kept],
-        scene,
+        Scene(*(getattr(recording.scene, field.name)[kept] for field in fields(Scene))),
         recording.actions[kept],
         recording.weights[kept],
         _metadata(bag),

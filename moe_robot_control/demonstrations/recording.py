@@ -1,7 +1,8 @@
 """Recordings of the graph, aligned to decisions: what was known, and what was done then.
 
-Decisions are at the stamps of `objects/visible`. The label of one is the command in force at the
-end of its period: whoever commands answers an observation within it.
+Decisions are at the stamps of `objects/visible`; where more is seen than decisions are taken, at
+those nearest to a decision period apart. The label of one is the command in force at the end of
+its period: whoever commands answers an observation within it.
 """
 
 from __future__ import annotations
@@ -25,6 +26,11 @@ _PERIOD = round(DECISION_PERIOD * 1e9)
 FRESH = 0.3
 """Commands and weights older than this are no answer [s]."""
 _FRESH = round(FRESH * 1e9)
+LET_GO = 0.15
+"""An operator whose twists then stay away for so long lets go with the last of them [s]."""
+_LET_GO = round(LET_GO * 1e9)
+SET_BACK = 0.5
+"""Joint states by so much older than the newest belong to another time line [s]."""
 
 
 class Decoder:
@@ -63,21 +69,30 @@ class Recording:
 
     Attributes:
         stamps: [s]. Shape (T,).
+        joints: positions of the arm's joints [rad]. Shape (T, n).
         scene: what the policies knew, arrays with leading axis T.
         actions: velocity [m/s] and gripper opening [m] that were commanded. Shape (T, 4).
         weights: of the experts, in the order of `SKILLS`; zeros where nobody gated. Shape (T, 7).
-        commanded: whether anybody moved the arm. Shape (T,), bool.
+        commanded: whether anybody moved the arm; not while the operator's last twist, by which
+            he let go, is still in force: he shows nothing then. Shape (T,), bool.
         operator: whether it was the operator. Shape (T,), bool.
         gaps: decisions that are missing before each. Shape (T,), int.
+        incomplete: how many decisions are missing as not everything of their scene was recorded.
+        surplus: how many scenes came between decisions.
+        undecodable: messages, by topic.
     """
 
     stamps: np.ndarray
+    joints: np.ndarray
     scene: Scene
     actions: np.ndarray
     weights: np.ndarray
     commanded: np.ndarray
     operator: np.ndarray
     gaps: np.ndarray
+    incomplete: int
+    surplus: int
+    undecodable: dict[str, int]
 
     def __len__(self) -> int:
         return len(self.stamps)
@@ -107,76 +122,185 @@ def align(bag: Bag) -> Recording:
     """Align a recording of the graph to decisions.
 
     Raises:
-        EpisodeError: it holds no decision at which the scene was known, or another arm's joints.
+        EpisodeError: it holds no decision at which the scene was known, has topics of unexpected
+            types, or its time is set back.
+        ArmConfigError: it is of an unknown arm.
     """
     arm = ArmConfig.load(bag.metadata.get("arm") or "panda")
-    kinematics = Kinematics(arm.kinematics, arm.joint_names, arm.tip_site)
-    synchronizer = SceneSynchronizer(lambda joints: kinematics.forward(joints)[0])
+    told = _Told(arm)
     decode = Decoder(bag)
-    scenes: dict[int, Scene] = {}
-    twists, grippers, sources = _Held(), _Held(), _Held()
-    weights, operators = _Held(), _Held()
-    clock: list[tuple[int, int]] = []
+    undecodable: dict[str, int] = {}
     for message in bag.messages:
-        topic, stamp = message.topic, message.publish_time
-        if (content := decode(message)) is None:
+        topic = message.topic.lstrip("/")
+        content = decode(message)
+        if content is None:
+            undecodable[topic] = undecodable.get(topic, 0) + 1
             continue
-        done = None
-        if topic == arm.topics["joint_states"]:
-            values = dict(zip(content.name, content.position, strict=False))
-            if not {*arm.joint_names, arm.gripper_joint} <= values.keys():
-                continue
-            joints = np.array([values[name] for name in arm.joint_names])
-            opening = arm.gripper_opening(values[arm.gripper_joint])
-            clock.append((stamp, message.log_time))
-            if np.isfinite(joints).all():
-                done = synchronizer.add_joint_state(stamp, joints, opening)
-        elif topic == "objects/visible":
-            done = synchronizer.add_visible(stamp, content.name)
-        elif topic.startswith("objects/") and topic.endswith("/pose"):
-            position = np.array(_xyz(content.pose.pose.position))
-            if np.isfinite(position).all():
-                done = synchronizer.add_position(stamp, topic.split("/")[1], position)
-        elif topic == "command/twist":
-            twists.add(stamp, _xyz(content.twist.linear))
-        elif topic == arm.topics["gripper"] and len(content.data) == 1:
-            grippers.add(message.log_time, arm.gripper_opening(content.data[0]))
-        elif topic in ("gate/weights", "teleop/weights", "command/source"):
-            named = dict(zip(content.name, content.position, strict=False))
-            held = {"gate/weights": weights, "teleop/weights": operators}.get(topic, sources)
-            held.add(stamp, named)
-        if done is not None:
-            scenes.setdefault(*done)
-    if not scenes:
+        try:
+            told.take(topic, message, content)
+        except (AttributeError, TypeError, ValueError) as error:
+            datatype = message.datatype
+            raise EpisodeError(f"{bag.path}: {topic}: {datatype} is not as expected") from error
+        except _SetBackError as error:
+            raise EpisodeError(
+                f"{bag.path}: time is set back after {told.elapsed:.1f} s; `demos split` parts it"
+            ) from error
+    if not told.scenes:
         raise EpisodeError(f"{bag.path}: holds no whole step: no scene is complete")
-    stamps = np.array(sorted(scenes), dtype=np.int64)
-    logged = _log_times(stamps + _PERIOD, clock)
-    actions, gates = np.zeros((len(stamps), 4)), np.zeros((len(stamps), len(SKILLS)))
-    commanded, operated = np.zeros(len(stamps), bool), np.zeros(len(stamps), bool)
-    shown = bag.metadata.get("skill", "")
-    for t, stamp in enumerate(stamps.tolist()):
-        end = stamp + _PERIOD
-        twist = twists.before(end, end - _FRESH)
-        opening = grippers.before(logged[t])
-        source = sources.before(end, end - _FRESH)
-        if twist is not None and opening is not None:
-            actions[t] = (*twist, opening)
-            commanded[t] = source is None or source.get("moving", 1.0) > 0
-            operated[t] = source is not None and source.get("operator", 0.0) > 0
-        named = operators.before(end, end - _FRESH) or weights.before(stamp + 1, stamp - _FRESH)
-        if named is None and shown in SKILLS:
-            named = {shown: 1.0}
-        gates[t] = [(named or {}).get(skill, 0.0) for skill in SKILLS]
-    commanded &= np.isfinite(actions).all(axis=1)
-    gaps = np.maximum(np.round(np.diff(stamps, prepend=stamps[0] - _PERIOD) / _PERIOD) - 1, 0)
-    known = [scenes[stamp] for stamp in stamps.tolist()]
+    everything = np.array(sorted(told.scenes), dtype=np.int64)
+    stamps = everything[_nearest_to_slots(everything)]
+    known = [told.scenes[stamp] for stamp in stamps.tolist()]
     scene = Scene(
         np.array([each.end_effector for each in known]),
         np.array([each.gripper_width for each in known]),
         np.array([each.positions for each in known]).reshape(-1, len(OBJECTS), 3),
         np.array([each.known for each in known]).reshape(-1, len(OBJECTS)),
     )
-    return Recording(stamps * 1e-9, scene, actions, gates, commanded, operated, gaps.astype(int))
+    actions, commanded, operator = _labels(told, stamps)
+    gaps = np.maximum(np.round(np.diff(stamps, prepend=stamps[0] - _PERIOD) / _PERIOD) - 1, 0)
+    return Recording(
+        stamps=stamps * 1e-9,
+        joints=np.array([told.joints[stamp] for stamp in _nearest(told.joints, stamps)]),
+        scene=scene,
+        actions=actions,
+        weights=_weights(told, stamps, bag.metadata.get("skill", "")),
+        commanded=commanded,
+        operator=operator,
+        gaps=gaps.astype(int),
+        incomplete=len(told.seen.difference(told.scenes)),
+        surplus=len(everything) - len(stamps),
+        undecodable=undecodable,
+    )
+
+
+class _SetBackError(Exception):
+    """Time runs backwards."""
+
+
+class _Told:
+    """What the messages of a recording tell, by their times [ns].
+
+    Attributes:
+        scenes: complete ones.
+        seen: stamps at which somebody looked.
+        joints: positions of the arm's joints [rad]. Shape (n,) each.
+        clock: stamp and log time of every joint state.
+        wishes: stamps of the operator's twists.
+    """
+
+    def __init__(self, arm: ArmConfig) -> None:
+        kinematics = Kinematics(arm.kinematics, arm.joint_names, arm.tip_site)
+        self._arm = arm
+        self._synchronizer = SceneSynchronizer(lambda joints: kinematics.forward(joints)[0])
+        self.scenes: dict[int, Scene] = {}
+        self.seen: set[int] = set()
+        self.joints: dict[int, np.ndarray] = {}
+        self.clock: list[tuple[int, int]] = []
+        self.wishes: list[int] = []
+        self.twists, self.grippers, self.sources = _Held(), _Held(), _Held()
+        self.weights, self.operator_weights = _Held(), _Held()
+
+    @property
+    def elapsed(self) -> float:
+        """From the first joint state to the last [s]."""
+        return (self.clock[-1][0] - self.clock[0][0]) * 1e-9 if self.clock else 0.0
+
+    def take(self, topic: str, message: Message, content: Any) -> None:
+        """Take a message."""
+        stamp = message.publish_time
+        done = None
+        if topic == self._arm.topics["joint_states"]:
+            done = self._take_joints(stamp, message.log_time, content)
+        elif topic == "objects/visible":
+            self.seen.add(stamp)
+            done = self._synchronizer.add_visible(stamp, content.name)
+        elif topic.startswith("objects/") and topic.endswith("/pose"):
+            position = np.array(_xyz(content.pose.pose.position))
+            if np.isfinite(position).all():
+                done = self._synchronizer.add_position(stamp, topic.split("/")[1], position)
+        elif topic == "teleop/twist":
+            self.wishes.append(stamp)
+        elif topic == "command/twist":
+            self.twists.add(stamp, _xyz(content.twist.linear))
+        elif topic == self._arm.topics["gripper"] and len(content.data) == 1:
+            self.grippers.add(message.log_time, self._arm.gripper_opening(content.data[0]))
+        elif topic == "gate/weights":
+            self.weights.add(stamp, _named(content))
+        elif topic == "teleop/weights":
+            self.operator_weights.add(stamp, _named(content))
+        elif topic == "command/source":
+            self.sources.add(stamp, _named(content))
+        if done is not None:
+            self.scenes.setdefault(*done)
+
+    def _take_joints(self, stamp: int, log_time: int, content: Any) -> tuple[int, Scene] | None:
+        values = _named(content)
+        names = self._arm.joint_names
+        if not {*names, self._arm.gripper_joint} <= values.keys():
+            return None  # of another device
+        if self.clock and stamp < self.clock[-1][0] - SET_BACK * 1e9:
+            raise _SetBackError
+        joints = np.array([values[name] for name in names])
+        opening = self._arm.gripper_opening(values[self._arm.gripper_joint])
+        if not np.isfinite([*joints, opening]).all():
+            return None
+        self.clock.append((stamp, log_time))
+        self.joints[stamp] = joints
+        return self._synchronizer.add_joint_state(stamp, joints, opening)
+
+
+def _labels(told: _Told, stamps: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Actions, whether they were commanded, and whether by the operator."""
+    logged = _log_times(stamps + _PERIOD, told.clock)
+    actions = np.zeros((len(stamps), 4))
+    commanded, operator = np.zeros(len(stamps), bool), np.zeros(len(stamps), bool)
+    wishes = np.array([*sorted(told.wishes), told.clock[-1][0]], dtype=np.int64)
+    for t, stamp in enumerate(stamps.tolist()):
+        end = stamp + _PERIOD
+        twist = told.twists.before(end, end - _FRESH)
+        opening = told.grippers.before(int(logged[t]))
+        if twist is None or opening is None:
+            continue
+        source = told.sources.before(end, end - _FRESH) or {}
+        actions[t] = (*twist, opening)
+        commanded[t] = source.get("moving", 1.0) > 0
+        operator[t] = source.get("operator", 0.0) > 0
+        wish = int(np.searchsorted(wishes[:-1], end))
+        if operator[t] and wish:
+            commanded[t] &= bool(wishes[wish] - wishes[wish - 1] <= _LET_GO)
+    finite = np.isfinite(actions).all(axis=1)
+    return np.where(finite[:, None], actions, 0.0), commanded & finite, operator
+
+
+def _weights(told: _Told, stamps: np.ndarray, skill: str) -> np.ndarray:
+    """The operator's where he gated, else the gate's, else all to the skill that is shown."""
+    shown = {skill: 1.0}
+    found = np.zeros((len(stamps), len(SKILLS)))
+    for t, stamp in enumerate(stamps.tolist()):
+        end = stamp + _PERIOD
+        named = told.operator_weights.before(end, end - _FRESH)
+        named = named or told.weights.before(stamp + 1, stamp - _FRESH) or shown
+        found[t] = [named.get(name, 0.0) for name in SKILLS]
+    return found
+
+
+def _nearest_to_slots(stamps: np.ndarray) -> np.ndarray:
+    """Of stamps in order, the indices of those nearest to every decision period."""
+    slots, away = np.divmod(stamps - stamps[0] + _PERIOD // 2, _PERIOD)
+    order = np.lexsort((np.abs(away - _PERIOD // 2), slots))
+    return order[np.unique(slots[order], return_index=True)[1]]
+
+
+def _nearest(stamped: dict[int, Any], stamps: np.ndarray) -> list[int]:
+    """For each stamp, the nearest key."""
+    keys = np.array(sorted(stamped), dtype=np.int64)
+    after = np.clip(np.searchsorted(keys, stamps), 1, max(len(keys) - 1, 1))
+    before, after = keys[after - 1], keys[np.minimum(after, len(keys) - 1)]
+    return np.where(stamps - before <= after - stamps, before, after).tolist()
+
+
+def _named(content: Any) -> dict[str, float]:
+    return dict(zip(content.name, content.position, strict=False))
 
 
 def _log_times(stamps: np.ndarray, clock: list[tuple[int, int]]) -> np.ndarray:

@@ -142,7 +142,7 @@ def _begin(
 ) -> tuple[Problem, dict]:
     """The network as cloning leaves it, or untrained, in its problem."""
     folder = args.demonstrations if name == MONOLITHIC else args.demonstrations / name
-    episodes = load_episodes(folder)
+    episodes = load_episodes(folder, successful=True)
     checkpoint = runs / "cloning.pt"
     torch.manual_seed(args.seed)
     metrics: dict = {}

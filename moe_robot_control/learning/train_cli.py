@@ -69,7 +69,7 @@ def _run_bc(args: argparse.Namespace) -> int:
     names = [*SKILLS, "gate"] if args.all else ["gate"] if args.gate else [check_skill(args.skill)]
     for name in names:
         folder = args.demonstrations / name
-        episodes = load_episodes(folder)
+        episodes = load_episodes(folder, successful=True)
         checkpoint = args.runs / f"{name}_{args.seed}.pt"
         if name == "gate":
             network, metrics = train_gate(episodes, config, args.seed, checkpoint)

@@ -23,6 +23,7 @@ from std_msgs.msg import Bool, String
 from std_srvs.srv import Trigger
 
 from moe_robot_control.control.arm_config import ArmConfig
+from moe_robot_control.demonstrations.episode import read_episode
 from moe_robot_control.graph import GraphOptions
 from moe_robot_control.nodes.processes import ProcessGroup
 from moe_robot_control.nodes.qos import COMMAND, LATCHED, SENSOR
@@ -294,6 +295,10 @@ def test_a_whole_episode_by_gamepad(
     assert stamps[0] < 11 * 10**9  # on the simulation's clock, from the beginning
     assert {"objects/button/pose", "command/source", "teleop/twist"} <= set(found)
     assert from_stamp(pad.twists[0].header.stamp) < 10**12
+    # as it is read for training: what he showed, without the twist by which he let go
+    episode = read_episode(tmp_path / status["episode"])
+    assert len(episode) > 3 and episode.operator.all()
+    assert np.allclose(episode.actions, [0.0, 0.15, 0.0, 0.08])
 
 
 def test_interventions_are_told_from_the_policies_own_actions(

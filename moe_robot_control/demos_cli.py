@@ -1,0 +1,138 @@
+"""`moe-robot-control demos`: check, show, repair, replay, merge, split and convert episodes."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from moe_robot_control.demonstrations.bag import EpisodeError
+from moe_robot_control.demonstrations.checks import EpisodeReport, check_set, label_of
+from moe_robot_control.demonstrations.episode import episode_files
+from moe_robot_control.demonstrations.repair import repair_episode
+from moe_robot_control.demonstrations.sets import cut_recording, merge_sets, split_set
+
+DEFAULT = Path("data/recordings")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `demos`."""
+    commands = parser.add_subparsers(metavar="WHAT", required=True)
+    check = _add(commands, "check", _check, "are episodes whole, plausible and told only once?")
+    _sets(check)
+    check.add_argument("--json", type=Path, metavar="FILE", help="write the reports as JSON")
+    repair = _add(commands, "repair", _repair, "keep what is whole in damaged and cut-off episodes")
+    _sets(repair)
+    repair.add_argument("--force", action="store_true", help="even if written to just now")
+    merge = _add(commands, "merge", _merge, "copy data sets into one, each episode once")
+    merge.add_argument("sources", type=Path, nargs="+", metavar="FOLDER")
+    merge.add_argument("--output", type=Path, required=True, metavar="FOLDER")
+    split = _add(commands, "split", _split, "split a data set for validation, or cut a recording")
+    split.add_argument("source", type=Path, metavar="FOLDER")
+    split.add_argument("--output", type=Path, required=True, metavar="FOLDER")
+    how = split.add_mutually_exclusive_group(required=True)
+    how.add_argument("--fraction", type=float, help="of each skill's episodes for validation")
+    how.add_argument(
+        "--at", type=float, nargs="*", metavar="SECONDS",
+        help="cut one recording there; without seconds: where its time is set back",
+    )  # fmt: skip
+    split.add_argument("--seed", type=int, default=0, help="chooses the validation episodes")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do what was asked for."""
+    return args.do(args)
+
+
+def _add(
+    commands: argparse._SubParsersAction,
+    name: str,
+    do: Callable[[argparse.Namespace], int],
+    text: str,
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}")
+    parser.set_defaults(do=do)
+    return parser
+
+
+def _sets(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "folders", type=Path, nargs="*", default=[DEFAULT], metavar="FOLDER",
+        help=f"of data sets, or single episodes ({DEFAULT})",
+    )  # fmt: skip
+
+
+def _check(args: argparse.Namespace) -> int:
+    reports = check_set(args.folders)
+    for report in reports:
+        told = report.metadata
+        steps = "" if report.episode is None else f"{len(report.episode)} steps"
+        success = {"true": "success", "false": "failure"}.get(told.get("success", "").lower(), "")
+        facts = ", ".join(filter(None, (label_of(told), steps, success)))
+        verdict = "ERROR" if report.errors else "odd  " if report.findings else "ok   "
+        print(f"{verdict} {report.path.parent}: {facts}")
+        for finding in report.findings:
+            print(f"        {finding.level}: {finding.text}")
+    bad = sum(report.errors > 0 for report in reports)
+    odd = sum(not report.errors and bool(report.findings) for report in reports)
+    print(f"{len(reports)} episodes: {len(reports) - bad - odd} ok, {odd} odd, {bad} with errors")
+    if args.json is not None:
+        _write(args.json, json.dumps([_as_json(report) for report in reports], indent=1))
+    return 1 if bad else 0
+
+
+def _as_json(report: EpisodeReport) -> dict[str, object]:
+    return {
+        "path": str(report.path),
+        "metadata": report.metadata,
+        "steps": None if report.episode is None else len(report.episode),
+        "rates": {topic: round(rate, 2) for topic, rate in report.rates.items()},
+        "findings": [{"level": each.level, "text": each.text} for each in report.findings],
+    }
+
+
+def _repair(args: argparse.Namespace) -> int:
+    files = [file for folder in args.folders for file in episode_files(folder)]
+    if not files:
+        raise EpisodeError(f"{', '.join(map(str, args.folders))}: no episodes (*.mcap) there")
+    repaired = hopeless = 0
+    for path in files:
+        try:
+            done = repair_episode(path, args.force)
+        except EpisodeError as error:
+            print(f"left as it is: {error}")
+            hopeless += 1
+            continue
+        if done.original is not None:
+            repaired += 1
+            print(f"{path}: {done.messages} messages kept; {'; '.join(done.damage)}")
+            print(f"        the original is {done.original.name}")
+    print(f"{len(files)} episodes: {repaired} repaired, {hopeless} not, the others are whole")
+    return 1 if hopeless else 0
+
+
+def _merge(args: argparse.Namespace) -> int:
+    merge = merge_sets(args.sources, args.output)
+    for path, same in merge.duplicates:
+        print(f"left out: {path.parent} is the same as {same.parent}")
+    print(f"{args.output}: {len(merge.copied)} episodes added, {len(merge.duplicates)} left out")
+    return 0
+
+
+def _split(args: argparse.Namespace) -> int:
+    if args.fraction is None:
+        for folder in cut_recording(args.source, args.output, args.at):
+            print(folder)
+        return 0
+    train, validation = split_set(args.source, args.output, args.fraction, args.seed)
+    print(f"{args.output}: {len(train)} episodes in train, {len(validation)} in validation")
+    return 0
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    except OSError as error:
+        raise EpisodeError(f"{path}: cannot be written: {error.strerror}") from error
