@@ -31,7 +31,7 @@ test: $(STAMP)
 	# the console's page is tested in a real browser; its tests are skipped where it is absent
 	command -v chromium chromium-browser google-chrome >/dev/null || ! may_install \
 	    || apt_install $(CHROMIUM) || echo "No browser: tests of the page are skipped" >&2
-	$(VENV)/bin/python -m pytest $(ARGS)
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: $(STAMP)
 	@$(VENV)/bin/ruff check .
