@@ -1,4 +1,4 @@
-"""`moe-robot-control demos`: check, show, repair, replay, merge, split and convert episodes."""
+"""`moe-robot-control demos`: check, show, repair, merge and split episodes."""
 
 from __future__ import annotations
 
