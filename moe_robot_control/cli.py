@@ -27,7 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "demos": (
         "moe_robot_control.demos_cli",
-        "check, show, repair, replay, merge, split and convert recorded episodes",
+        "check, show, repair, merge and split recorded episodes",
     ),
     "train": (
         "moe_robot_control.learning.train_cli",

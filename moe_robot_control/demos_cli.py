@@ -1,17 +1,23 @@
-"""`moe-robot-control demos`: check, show, repair, replay, merge, split and convert episodes."""
+"""`moe-robot-control demos`: check, show, repair, merge and split episodes."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Callable
+from math import isnan
 from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
 
 from moe_robot_control.demonstrations.bag import EpisodeError
 from moe_robot_control.demonstrations.checks import EpisodeReport, check_set, label_of
 from moe_robot_control.demonstrations.episode import episode_files
 from moe_robot_control.demonstrations.repair import repair_episode
 from moe_robot_control.demonstrations.sets import cut_recording, merge_sets, split_set
+from moe_robot_control.demonstrations.statistics import ACTIONS, SetStatistics, statistics_of
 
 DEFAULT = Path("data/recordings")
 
@@ -22,6 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     check = _add(commands, "check", _check, "are episodes whole, plausible and told only once?")
     _sets(check)
     check.add_argument("--json", type=Path, metavar="FILE", help="write the reports as JSON")
+    show = _add(commands, "show", _show, "statistics and pictures of data sets or one episode")
+    _sets(show)
+    show.add_argument("--output", type=Path, default=Path("out/demos"), metavar="FOLDER")
     repair = _add(commands, "repair", _repair, "keep what is whole in damaged and cut-off episodes")
     _sets(repair)
     repair.add_argument("--force", action="store_true", help="even if written to just now")
@@ -90,6 +99,64 @@ def _as_json(report: EpisodeReport) -> dict[str, object]:
         "rates": {topic: round(rate, 2) for topic, rate in report.rates.items()},
         "findings": [{"level": each.level, "text": each.text} for each in report.findings],
     }
+
+
+def _show(args: argparse.Namespace) -> int:
+    from moe_robot_control.demonstrations import pictures  # matplotlib takes a second
+
+    reports = check_set(args.folders)
+    readable = [report for report in reports if report.episode is not None]
+    if not readable:
+        raise EpisodeError(f"{reports[0].path}: {reports[0].findings[0].text}")
+    _print_statistics(statistics_of(readable))
+    if len(reports) == 1:
+        _print_episode(reports[0])
+    unreadable = len(reports) - len(readable)
+    if unreadable:
+        print(f"{unreadable} episodes cannot be read: `demos check` tells why")
+    output = args.output
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        pictures.draw_trajectories(readable, output / "trajectories.png")
+        pictures.draw_actions(readable, output / "actions.png")
+        sheet = pictures.draw_contact_sheet(readable, output / "contact_sheet.jpg")
+        if len(readable) == 1:
+            pictures.draw_timeline(readable[0], output / "timeline.png")
+    except OSError as error:
+        raise EpisodeError(f"{output}: cannot be written: {error.strerror}") from error
+    more = ", timeline.png" if len(readable) == 1 else ""
+    seen = f", contact_sheet.jpg ({sheet} episodes)" if sheet else "; no episode has images"
+    print(f"{output}: trajectories.png, actions.png{more}{seen}")
+    return 0
+
+
+def _print_statistics(found: dict[str, SetStatistics]) -> None:
+    table = Table("", "episodes", "success", "failure", "steps", "seconds", "by operator", *ACTIONS)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for label, of in found.items():
+        actions = [f"{mean:.3f} ± {std:.3f}" for mean, std in zip(of.mean, of.std, strict=True)]
+        table.add_row(
+            label,
+            str(of.episodes),
+            str(of.successes),
+            str(of.failures),
+            str(of.steps),
+            f"{of.shortest:.1f} to {of.longest:.1f}",
+            "" if isnan(of.operator) else f"{of.operator:.0%}",
+            *actions,
+        )
+    # not cut to the width of a terminal that is none
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
+
+
+def _print_episode(report: EpisodeReport) -> None:
+    for key, value in report.metadata.items():
+        print(f"{key}: {value}")
+    for topic, rate in sorted(report.rates.items()):
+        print(f"  {rate:7.1f} Hz  {topic}")
+    for finding in report.findings:
+        print(f"{finding.level}: {finding.text}")
 
 
 def _repair(args: argparse.Namespace) -> int:
