@@ -6,11 +6,9 @@ import argparse
 import os
 import socket
 import sys
-import time
 from pathlib import Path
 
 from rclpy.node import Node
-from rclpy.parameter import Parameter
 
 from moe_robot_control.console.access import Access, AccessError, is_loopback, read_token
 from moe_robot_control.console.background import BackgroundServer, certificate_context
@@ -20,12 +18,11 @@ from moe_robot_control.graph import HOST, PORT
 from moe_robot_control.nodes._graph_robot import GraphRobot
 from moe_robot_control.nodes._parameters import Parameters
 from moe_robot_control.nodes._runner import run_nodes
+from moe_robot_control.nodes.clock import follow_simulated_clock
 from moe_robot_control.share import share_path
 
 TOKEN_VARIABLE = "MOE_ROBOT_CONTROL_TOKEN"
 """Environment variable with the token; its value is not shown in process lists or parameters."""
-_DISCOVERY = 2.0
-"""Longest wait for a simulation's clock [s]."""
 
 
 class ConsoleNode(Node):
@@ -118,12 +115,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _build() -> ConsoleNode:
     """The node, on the simulation's clock where there is one."""
     node = ConsoleNode()
-    deadline = time.monotonic() + _DISCOVERY
-    while time.monotonic() < deadline:
-        if node.count_publishers("/clock"):
-            node.set_parameters([Parameter("use_sim_time", value=True)])
-            break
-        time.sleep(0.05)
+    follow_simulated_clock(node)
     return node
 
 

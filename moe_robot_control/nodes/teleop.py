@@ -6,7 +6,6 @@ import argparse
 import json
 import os
 import sys
-import time
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -15,7 +14,6 @@ from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import TwistStamped
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
-from rclpy.parameter import Parameter
 from rclpy.task import Future
 from sensor_msgs.msg import JointState, Joy
 from std_msgs.msg import Bool, String
@@ -24,6 +22,7 @@ from std_srvs.srv import Trigger
 from moe_robot_control.control.arm_config import ArmConfig
 from moe_robot_control.nodes._parameters import Parameters
 from moe_robot_control.nodes._runner import complain, run_nodes
+from moe_robot_control.nodes.clock import follow_simulated_clock
 from moe_robot_control.nodes.qos import COMMAND, EVENTS, LATCHED
 from moe_robot_control.nodes.ros_messages import to_named_values, to_twist
 from moe_robot_control.policies.spaces import MAX_SPEED
@@ -59,8 +58,6 @@ _SERVICES: dict[str, str] = {
 }
 _SERVICE_WAIT = 1.0
 """Longest wait for another node's service [s]."""
-_DISCOVERY = 2.0
-"""Longest wait for a simulation's clock [s]."""
 
 
 class TeleopNode(Node):
@@ -321,12 +318,7 @@ def _help(mapping: str) -> str:
 def _build() -> TeleopNode:
     """The node, on the simulation's clock where there is one."""
     node = TeleopNode()
-    deadline = time.monotonic() + _DISCOVERY
-    while time.monotonic() < deadline:
-        if node.count_publishers("/clock"):
-            node.set_parameters([Parameter("use_sim_time", value=True)])
-            break
-        time.sleep(0.05)
+    follow_simulated_clock(node)
     return node
 
 
