@@ -41,6 +41,8 @@ from .test_demo_recorder import contents
 
 LB, A, B, Y, START, GUIDE = 4, 0, 1, 3, 7, 8
 NODE = [sys.executable, "-m", "moe_robot_control.nodes.teleop", "--ros-args"]
+# a stall of a busy machine is not an operator who lets go
+NODE += ["-p", "deadline:=2.0"]
 
 
 class Pad:

@@ -803,7 +803,7 @@ def test_missing_demonstrations_are_one_line(
 def test_missing_experts_are_named_before_the_gate_is_cloned(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(roman_training, "load_episodes", lambda folder: make_episodes())
+    monkeypatch.setattr(roman_training, "load_episodes", lambda *_, **__: make_episodes())
     monkeypatch.setattr(roman_training, "train_gate", lambda *_: pytest.fail("cloned"))
     monkeypatch.setattr(torch, "use_deterministic_algorithms", lambda *_: None)
     words = ["--gate", "--experts", str(tmp_path / "nowhere"), "--output", str(tmp_path)]
