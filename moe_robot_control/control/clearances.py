@@ -38,6 +38,11 @@ class Clearances:
         self._margin = 0.0 if config.collision is None else config.collision.margin
         self.names = self._names()
         """What each column is about, in words. Length m."""
+        count = len(config.joint_names)
+        sizes = [2 * count, 6, self._num_hull, len(self._boxes) * len(self._moving)]
+        self._ends = np.cumsum(sizes)
+        self.reach = self._reach_of_joints(shape.hull)
+        """No part of the arm is farther from each joint in any pose [m]. Shape (joints,)."""
         self._check_home()
 
     def of(self, joint_positions: np.ndarray, frames: Frames) -> np.ndarray:
@@ -63,6 +68,32 @@ class Clearances:
             columns.append(np.sqrt(self._squares(centres)) - self._reach)
         return np.concatenate(columns, axis=-1)
 
+    def some(self, joint_positions: np.ndarray, frames: Frames, chosen: np.ndarray) -> np.ndarray:
+        """Columns of `of`, by index in growing order, shape (c,): quicker for a few. (n, c)."""
+        q, config, ends = joint_positions, self._config, self._ends
+        first, walls, hull, box, pair = np.split(chosen, np.searchsorted(chosen, ends))
+        columns = []
+        if len(first):
+            limits = np.concatenate([q - config.joint_lower, config.joint_upper - q], axis=-1)
+            columns.append(limits[:, first])
+        if len(walls):
+            tip = frames.tip
+            edges = np.concatenate([tip - config.workspace_lower, config.workspace_upper - tip], -1)
+            columns.append(edges[:, walls - ends[0]])
+        if len(hull):
+            low = hull - ends[1]
+            height = self._hull.place_some(frames, low)[..., 2]
+            columns.append(height - self._hull.radii[low] - config.collision.table)
+        if len(box):
+            columns.append(self.of(q, frames)[:, box])
+        if len(pair):
+            pair = pair - ends[3]
+            apart = self._cover.place_some(frames, self._first[pair])
+            apart -= self._cover.place_some(frames, self._second[pair])
+            distances = np.sqrt(np.einsum("nci,nci->nc", apart, apart))
+            columns.append(distances - self._reach[pair])
+        return np.concatenate(columns, axis=-1) if columns else np.empty((len(q), 0))
+
     def gradients(self, frames: Frames, columns: np.ndarray) -> np.ndarray:
         """How some clearances change with the joints of one configuration.
 
@@ -73,34 +104,49 @@ class Clearances:
         Returns:
             Shape (k, joints).
         """
-        count = len(frames.axes[0])
-        rows = np.zeros((len(columns), count))
-        links, centres = self._cover.links, self._cover.place(frames)[0]
-        ends = np.cumsum([2 * count, 6, self._num_hull, len(self._boxes) * len(self._moving)])
+        ends, cover, count = self._ends, self._cover, len(frames.axes[0])
         kinds = np.searchsorted(ends, columns, side="right")
-        for row, column in zip(np.flatnonzero(kinds == 0), columns[kinds == 0], strict=True):
-            rows[row, column % count] = 1.0 if column < count else -1.0
-        walls = columns[kinds == 1] - ends[0]
-        normals = np.where(walls < 3, 1.0, -1.0)[:, None] * np.eye(3)[walls % 3]
-        tip = np.broadcast_to(frames.tip, (len(walls), 3))
-        rows[kinds == 1] = _along(normals, tip, np.full(len(walls), count), frames)
-        if (kinds == 2).any():
-            low = columns[kinds == 2] - ends[1]
-            up = np.broadcast_to([0.0, 0.0, 1.0], (len(low), 3))
-            points = self._hull.place(frames)[0, low]
-            rows[kinds == 2] = _along(up, points, self._hull.links[low], frames)
-        for row in np.flatnonzero(kinds == 3):
-            box, index = divmod(int(columns[row] - ends[2]), len(self._moving))
-            sphere = self._moving[[index]]
-            normal = _outward(centres[sphere[0]], self._boxes[box])[None]
-            rows[row] = _along(normal, centres[sphere], links[sphere], frames)[0]
-        pairs = columns[kinds == 4] - ends[3]
-        first, second = self._first[pairs], self._second[pairs]
-        normals = centres[first] - centres[second]
-        normals /= np.maximum(np.linalg.norm(normals, axis=-1, keepdims=True), 1e-9)
-        rows[kinds == 4] = _along(normals, centres[first], links[first], frames)
-        rows[kinds == 4] -= _along(normals, centres[second], links[second], frames)
-        return rows
+        joint, wall, hull, box, pair = (np.flatnonzero(kinds == kind) for kind in range(5))
+        # a pair has two ends: those of the second spheres come last
+        size = len(columns) + len(pair)
+        directions, points = np.zeros((size, 3)), np.zeros((size, 3))
+        links = np.zeros(size, dtype=int)
+        if len(wall):
+            walls = columns[wall] - ends[0]
+            directions[wall, walls % 3] = np.where(walls < 3, 1.0, -1.0)
+            points[wall], links[wall] = frames.tip, count
+        if len(hull):
+            low = columns[hull] - ends[1]
+            directions[hull, 2] = 1.0
+            points[hull], links[hull] = self._hull.place_some(frames, low)[0], self._hull.links[low]
+        for row in box:
+            which, sphere = divmod(int(columns[row] - ends[2]), len(self._moving))
+            sphere = self._moving[[sphere]]
+            points[row], links[row] = cover.place_some(frames, sphere)[0, 0], cover.links[sphere[0]]
+            directions[row] = _outward(points[row], self._boxes[which])
+        if len(pair):
+            pairs = columns[pair] - ends[3]
+            spheres = np.concatenate([self._first[pairs], self._second[pairs]])
+            rows = np.concatenate([pair, np.arange(len(columns), size)])
+            points[rows], links[rows] = cover.place_some(frames, spheres)[0], cover.links[spheres]
+            apart = points[pair] - points[len(columns) :]
+            apart /= np.maximum(np.linalg.norm(apart, axis=-1, keepdims=True), 1e-9)
+            directions[pair], directions[len(columns) :] = apart, -apart
+        moved = _along(directions, points, links, frames)
+        moved[pair] += moved[len(columns) :]
+        joints = columns[joint]
+        moved[joint, joints % count] = np.where(joints < count, 1.0, -1.0)
+        return moved[: len(columns)]
+
+    def _reach_of_joints(self, hull: Spheres) -> np.ndarray:
+        along, tip = self._kinematics.extent()
+        reach = along[-1] + tip - along
+        for spheres in (self._cover, hull):
+            far = along[spheres.links] + np.linalg.norm(spheres.centres, axis=-1)
+            for joint in range(1, len(along)):
+                behind = far[spheres.links >= joint]
+                reach[joint] = max(reach[joint], behind.max(initial=0.0) - along[joint])
+        return reach[1:]
 
     def _squares(self, centres: np.ndarray) -> np.ndarray:
         """Squared distances of the pairs [m^2]: (n, spheres, 3) -> (n, pairs)."""

@@ -21,6 +21,10 @@ SLOW_BELOW, STOP_BELOW = 0.08, 0.03
 slowed down, and below which it is stopped; rows in [m] and [rad]."""
 _LOOK_AHEAD = 1e-3
 """How far ahead the singular value is looked at [rad]."""
+_DAMPING = 1e-6
+"""Of the inverse that keeps the tip's orientation, where the arm cannot turn it about each axis."""
+ROUNDING = 1e-9
+"""A clearance's [m] or [rad]."""
 _ENOUGH = 1e-4
 """What may be lacking of a clearance's growth: far less than the reserve makes up for [m/s]."""
 _PROJECTIONS = 20
@@ -46,6 +50,7 @@ class Guard:
         self._kinematics = kinematics
         self._ramp = ramp
         self.clearances = Clearances(config, kinematics)
+        self._seen: tuple[np.ndarray, np.ndarray] | None = None
         self.slowed_by = ""
         """What the last wish was slowed down for; empty when it was not."""
 
@@ -57,11 +62,13 @@ class Guard:
         self.slowed_by = ""
         speed = float(np.linalg.norm(velocity))
         if speed < 1e-9:
+            self._seen = None
             return velocity
         ahead = joint_positions + _LOOK_AHEAD / speed * velocity
         configurations = np.stack([joint_positions, ahead])
         frames = self._kinematics.frames(configurations)
         here, there = self.clearances.of(configurations, frames)
+        self._seen = joint_positions, here
         least = -DAMPER_GAIN * (here - RESERVE)
         too_fast = (there - here) * (speed / _LOOK_AHEAD) < least
         if too_fast.any():
@@ -71,15 +78,32 @@ class Guard:
 
     def permits(self, joint_positions: np.ndarray, motion: Motion) -> bool:
         """Whether the arm can do this motion's velocity for a tick and then come to rest."""
+        here = self._clearances_at(joint_positions)
         velocities = np.concatenate([motion.velocity, self._ramp.way_to_rest(motion)])
-        path = joint_positions + CONTROL_PERIOD * np.cumsum(velocities, axis=0)
-        path = np.concatenate([joint_positions[None], path])
-        clearances = self.clearances.of(path, self._kinematics.frames(path))
-        broken = clearances[1:] < np.minimum(clearances[0], 0.0)
+        steps = CONTROL_PERIOD * velocities
+        # what the way cannot reach needs no look: no point of the arm moves farther than this
+        turns = np.abs(steps).sum(axis=0)
+        farthest = np.full(len(here), self.clearances.reach @ turns)
+        farthest[: 2 * len(turns)] = np.tile(turns, 2)
+        near = np.flatnonzero(here < farthest + ROUNDING)
+        if not len(near):
+            return True
+        path = joint_positions + np.cumsum(steps, axis=0)
+        clearances = self.clearances.some(path, self._kinematics.frames(path), near)
+        broken = clearances < np.minimum(here[near], 0.0)
         if broken.any():
-            self.slowed_by = self.clearances.names[int(np.argmax(broken.any(axis=0)))]
+            self.slowed_by = self.clearances.names[near[int(np.argmax(broken.any(axis=0)))]]
             return False
         return True
+
+    def _clearances_at(self, joint_positions: np.ndarray) -> np.ndarray:
+        """Shape (m,); those of the last wish if it was here."""
+        if self._seen is not None and self._seen[0] is joint_positions:
+            return self._seen[1]
+        q = joint_positions[None]
+        here = self.clearances.of(q, self._kinematics.frames(q))[0]
+        self._seen = joint_positions, here
+        return here
 
     def _damp(
         self, q: np.ndarray, velocity: np.ndarray, near: np.ndarray, least: np.ndarray
@@ -88,7 +112,8 @@ class Guard:
         frames = self._kinematics.frames(q[None])
         rows = self.clearances.gradients(frames, near)
         turning = frames.jacobian[0, 3:]
-        keeping = np.eye(len(q)) - np.linalg.pinv(turning, rcond=1e-3) @ turning
+        square = turning @ turning.T + _DAMPING * np.eye(3)
+        keeping = np.eye(len(q)) - turning.T @ np.linalg.solve(square, turning)
         moves = rows @ keeping
         # what only turning the tip can avoid is avoided by turning it
         free = np.einsum("ki,ki->k", moves, rows) > 0.05 * np.einsum("ki,ki->k", rows, rows)
@@ -105,8 +130,8 @@ class Guard:
 
     def _slow_down(self, jacobians: np.ndarray, velocity: np.ndarray) -> np.ndarray:
         """Scale a velocity near a singularity; Jacobians here and a little ahead."""
-        here = float(np.linalg.svd(jacobians[0], compute_uv=False)[-1])
-        if here >= SLOW_BELOW or np.linalg.svd(jacobians[1], compute_uv=False)[-1] >= here:
+        here, ahead = np.linalg.svd(jacobians, compute_uv=False)[:, -1]
+        if here >= SLOW_BELOW or ahead >= here:
             return velocity
         self.slowed_by = self.slowed_by or "singularity"
-        return velocity * max((here - STOP_BELOW) / (SLOW_BELOW - STOP_BELOW), 0.0)
+        return velocity * max((float(here) - STOP_BELOW) / (SLOW_BELOW - STOP_BELOW), 0.0)

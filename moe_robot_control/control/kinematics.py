@@ -88,7 +88,7 @@ class Kinematics:
             body = int(model.body_parentid[body])
         self.num_joints = len(joint_names)
         self._chain = chain[::-1]
-        self._segments, self._tip = self._join_segments()
+        self._segments, self._tip, self.tip_rotation = self._join_segments()
         if [index for *_, index in self._chain if index is not None] != list(range(len(names)))[
             : self.num_joints
         ]:
@@ -141,8 +141,17 @@ class Kinematics:
             np.matmul(frames[:, joint], steps[:, joint], out=frames[:, joint + 1])
         return Frames(frames, frames[:, -1, :3, 3] + frames[:, -1, :3, :3] @ self._tip)
 
-    def _join_segments(self) -> tuple[np.ndarray, np.ndarray]:
-        """Transforms from each joint to the next, (joints, 4, 4), and the tip's offset, (3,)."""
+    def extent(self) -> tuple[np.ndarray, float]:
+        """How far each link's origin is from the base along the chain, the base first, and the
+        tip from the last of them [m]. Shape (joints + 1,)."""
+        lengths = np.linalg.norm(self._segments[:, :3, 3], axis=-1)
+        return np.concatenate([[0.0], np.cumsum(lengths)]), float(np.linalg.norm(self._tip))
+
+    def _join_segments(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Transforms from each joint to the next, (joints, 4, 4), and the tip's, (3,) and (3, 3).
+
+        The last is from the last link.
+        """
         segments, segment = [], np.eye(4)
         for offset, turn, joint in self._chain:
             step = np.eye(4)
@@ -151,7 +160,7 @@ class Kinematics:
             if joint is not None:
                 segments.append(segment)
                 segment = np.eye(4)
-        return np.array(segments), segment[:3, 3]
+        return np.array(segments), segment[:3, 3], segment[:3, :3]
 
     def _walk(
         self, joint_positions: np.ndarray

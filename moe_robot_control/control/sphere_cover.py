@@ -31,6 +31,12 @@ class Spheres:
     radii: np.ndarray
     num_links: int
 
+    def place_some(self, frames: Frames, chosen: np.ndarray) -> np.ndarray:
+        """`place` of some spheres, by index, shape (c,): quicker for a few. Shape (n, c, 3)."""
+        transforms = frames.transforms[:, self.links[chosen], :3]
+        turned = np.einsum("ncij,cj->nci", transforms[..., :3], self.centres[chosen])
+        return turned + transforms[..., 3]
+
     def place(self, frames: Frames) -> np.ndarray:
         """Centres in the base frame [m]. Shape (n, k, 3)."""
         count, links = frames.transforms.shape[:2]

@@ -15,7 +15,10 @@ SPEEDING = 2.0
 NOISE = 0.03
 """Difference of two measurements that is never called a jump [rad]."""
 SETTLE = 0.3
-"""After a jump, measurements must agree with each other for so long before the arm moves [s]."""
+"""After a jump or a silence, measurements must come and agree for so long before the arm moves [s].
+
+A driver that comes back tells its state before it hears commands: those of a ramp sent meanwhile
+would be lost, and the first to arrive would be a step."""
 
 
 def age_fault(what: str, now: int, stamp: int, deadline: int) -> str:
@@ -47,7 +50,7 @@ class JointWatch:
     def reset(self) -> None:
         """Forget all measurements, as time was set back or the arm was put elsewhere."""
         self._last: tuple[int, np.ndarray] | None = None
-        self._jump: tuple[int, str] | None = None
+        self._unsettled: tuple[int, str] | None = None
 
     def is_late(self, stamp: int) -> bool:
         """Whether a measurement [ns] was overtaken by a newer one on the way, and tells nothing.
@@ -76,11 +79,13 @@ class JointWatch:
             elapsed = max(stamp - self._last[0], 0) * 1e-9
             allowed = NOISE + SPEEDING * self._config.joint_velocity * elapsed
             excess = np.abs(positions - self._last[1]) - allowed
+            if elapsed * 1e9 > self._deadline:
+                self._unsettled = stamp, "joint states: they have just come back"
             if (excess > 0).any():
                 joint = names[int(np.argmax(excess))]
-                self._jump = stamp, f"joint states: the position of joint {joint!r} jumped"
-        if self._jump is not None and stamp - self._jump[0] > SETTLE * 1e9:
-            self._jump = None
+                self._unsettled = stamp, f"joint states: the position of joint {joint!r} jumped"
+        if self._unsettled is not None and stamp - self._unsettled[0] > SETTLE * 1e9:
+            self._unsettled = None
         self._last = stamp, positions
 
     def age(self, now: int) -> float | None:
@@ -96,8 +101,8 @@ class JointWatch:
         stamp, positions = self._last
         if fault := age_fault("joint states", now, stamp, self._deadline):
             return fault
-        if self._jump is not None:
-            return self._jump[1]
+        if self._unsettled is not None:
+            return self._unsettled[1]
         config = self._config
         beyond = np.maximum(config.joint_lower - positions, positions - config.joint_upper)
         if (beyond > BEYOND).any():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import signal
 import sys
@@ -58,6 +59,9 @@ def run_nodes(
             for node in nodes:
                 if isinstance(node, ManagedNode):
                     node.start()
+            # what is there now stays: collections that looked at it again would delay ticks
+            gc.collect()
+            gc.freeze()
             executor.spin()
             for node in nodes:
                 rest = getattr(node, "come_to_rest", None)

@@ -13,7 +13,7 @@ from moe_robot_control.control.clearances import Clearances
 from moe_robot_control.control.kinematics import Kinematics, read_model
 from moe_robot_control.control.sphere_cover import read_shape
 
-from .arms import NAMES, VARIANTS
+from .arms import NAMES, VARIANTS, with_post
 
 ARMS = pytest.mark.parametrize("name", NAMES)
 
@@ -114,3 +114,23 @@ def test_a_body_that_is_not_there_cannot_be_ignored() -> None:
     arm = replace(arm, collision=CollisionConfig(0.01, 0.0, (("panda_link1", "panda_elbow"),)))
     with pytest.raises(ArmConfigError, match=r"collision.ignore.*panda_elbow"):
         Clearances(arm, kinematics_of(arm))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_some_of_them_and_how_far_they_can_change(name: str) -> None:
+    """Any columns alone are the same; no clearance changes by more than the arm's reach allows."""
+    config = with_post(ArmConfig.load(name))
+    kinematics = Kinematics(config.kinematics, config.joint_names, config.tip_site)
+    clearances = Clearances(config, kinematics)
+    rng = np.random.default_rng(0)
+    joints = kinematics.num_joints
+    for _ in range(20):
+        q = rng.uniform(config.joint_lower, config.joint_upper, (5, joints))
+        values = clearances.of(q, kinematics.frames(q))
+        chosen = np.flatnonzero(rng.random(values.shape[1]) < 0.3)
+        some = clearances.some(q, kinematics.frames(q), chosen)
+        np.testing.assert_allclose(some, values[:, chosen], rtol=0, atol=1e-9)
+        turns = rng.uniform(-0.2, 0.2, q.shape)
+        moved = clearances.of(q + turns, kinematics.frames(q + turns)) - values
+        farthest = np.abs(turns) @ clearances.reach
+        assert (np.abs(moved[:, 2 * joints :]) <= farthest[:, None] + 1e-9).all()
