@@ -82,6 +82,8 @@ setup(
     extras_require={
         # where ROS 2 is not installed: its Python client as wheels
         "ros": ["ros-rclpy[fastrtps]", *(f"ros-{message}" for message in MESSAGES)],
+        # LeRobot's and robomimic's
+        "formats": ["av", "h5py", "pyarrow"],
         "learning": ["onnx", "onnxscript", "scikit-learn", "tensorboard", "torch"],
     },
     entry_points={

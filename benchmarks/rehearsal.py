@@ -1,6 +1,7 @@
-"""Measures what the rehearsal arm shows: success of the trained graph, and endurance.
+"""Measures what the rehearsal arm shows: success of the trained graph, endurance, straightness.
 
     python benchmarks/rehearsal.py success --scenario 7 --episodes 20
+    python benchmarks/rehearsal.py tracking
     python benchmarks/rehearsal.py endurance --minutes 10
 
 Each writes its section of docs/results/safety.md, unless --no-page is given.
@@ -34,11 +35,14 @@ from safety.hardware import Imperfections
 from safety.policies import write_policies
 from safety.report import table, write_section
 from safety.rig import COMMANDER, Rig
+from safety.tracking import SPEED, Line, drive_lines
 
 NEEDED_SHARE = 0.8
 """Of the bridge's successes."""
 COMPUTE_LIMIT = 2.0
 """Of the commander's 99th percentile of time for a tick [ms]."""
+LATERAL_LIMIT, TURN_LIMIT = 0.005, np.deg2rad(3.0)
+"""Of every straight line: root mean square distance [m] and turn [rad]."""
 GROWTH_LIMIT = 2.0
 """Of the commander's memory, from the second quarter to the last [MB]."""
 
@@ -319,6 +323,53 @@ def _endurance_text(result: Endurance, problems: Sequence[str]) -> str:
     ) + table(["", ""], rows)
 
 
+# -- tracking ------------------------------------------------------------------------------------
+
+
+def tracking(arguments: argparse.Namespace) -> int:
+    """Drive straight lines with each arm, and see how straight and how upright."""
+    driven = {arm: drive_lines(arm, arguments.lines, seed=arguments.seed) for arm in arguments.arm}
+    rows = [_line_row(arm, lines) for arm, lines in driven.items()]
+    heads = [
+        "arm",
+        "lines",
+        "lengths [m]",
+        "lateral RMS, all [mm]",
+        "worst line [mm]",
+        "largest turn of the tip [deg]",
+        "speed [m/s]",
+    ]
+    text = table(heads, rows)
+    print(text)
+    lines = [line for some in driven.values() for line in some]
+    good = all(line.lateral <= LATERAL_LIMIT and line.turned <= TURN_LIMIT for line in lines)
+    if not arguments.no_page:
+        intro = (
+            f"Between points drawn in the workspace the tip is wished to go at {SPEED:g} m/s, "
+            "without any correction of its position, on the rehearsal arm's drives (lag, latency, "
+            f"jitter, losses, noise). Allowed: {LATERAL_LIMIT * 1e3:g} mm RMS from the straight "
+            f"line and {np.rad2deg(TURN_LIMIT):.0f} degrees from the held orientation, on every "
+            "line.\n\n"
+        )
+        figures = {arm: [asdict(line) for line in some] for arm, some in driven.items()}
+        write_section("tracking", "Straight lines", intro + text, figures)
+    return 0 if good else 1
+
+
+def _line_row(arm: str, lines: Sequence[Line]) -> list[Any]:
+    lateral, lengths = ([getattr(x, name) for x in lines] for name in ("lateral", "length"))
+    speeds = [line.speed for line in lines]
+    return [
+        arm,
+        len(lines),
+        f"{min(lengths):.2f} to {max(lengths):.2f}",
+        f"{1e3 * np.sqrt(np.mean(np.square(lateral))):.2f}",
+        f"{1e3 * max(lateral):.2f}",
+        f"{np.rad2deg(max(line.turned for line in lines)):.2f}",
+        f"{min(speeds):.3f} to {max(speeds):.3f}",
+    ]
+
+
 def main() -> int:
     """Run the command; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -331,10 +382,17 @@ def main() -> int:
     two = commands.add_parser("endurance", help="random operation")
     two.add_argument("--minutes", type=float, default=10.0, help="how long")
     two.add_argument("--seed", type=int, default=0, help="of everything drawn")
-    for command in (one, two):
+    three = commands.add_parser("tracking", help="straight lines")
+    three.add_argument("--lines", type=int, default=50, help="of each arm")
+    three.add_argument("--arm", action="append", help="that can be simulated; panda if none")
+    three.add_argument("--seed", type=int, default=0, help="of everything drawn")
+    for command in (one, two, three):
         command.add_argument("--no-page", action="store_true", help="do not write the page")
     arguments = parser.parse_args()
-    return success(arguments) if arguments.what == "success" else endurance(arguments)
+    if arguments.what == "tracking":
+        arguments.arm = arguments.arm or ["panda"]
+    does = {"success": success, "endurance": endurance, "tracking": tracking}
+    return does[arguments.what](arguments)
 
 
 if __name__ == "__main__":

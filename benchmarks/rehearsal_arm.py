@@ -30,6 +30,7 @@ from moe_robot_control.errors import MoeRobotControlError
 from moe_robot_control.nodes._parameters import Parameters
 from moe_robot_control.nodes._runner import check_parameter_files, complain
 from moe_robot_control.nodes.executor import LeanExecutor
+from moe_robot_control.nodes.priority import go_first
 from moe_robot_control.nodes.qos import LATCHED, SENSOR
 from moe_robot_control.nodes.ros_messages import (
     to_camera_info,
@@ -53,6 +54,8 @@ from safety.hardware import Hardware, Imperfections
 from safety.photographer import Photographer
 
 NAME = "rehearsal_arm"
+PRIORITY = 50
+"""Real-time priority, where allowed."""
 _FRAME = round(DECISION_PERIOD / CONTROL_PERIOD)
 """Ticks from one image to the next."""
 _ALL = QoSProfile(depth=50, reliability=ReliabilityPolicy.RELIABLE)
@@ -75,6 +78,7 @@ class RehearsalArmNode(Node):
 
     def __init__(self, name: str = NAME, **options: object) -> None:
         super().__init__(name, **options)
+        go_first(PRIORITY)  # a real arm has a computer of its own; who draws images goes behind
         self._declare()
         parameters = self.parameters
         self._arm = ArmConfig.load(parameters["arm"])

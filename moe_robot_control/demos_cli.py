@@ -1,20 +1,21 @@
-"""`moe-robot-control demos`: check, show, repair, merge and split episodes."""
+"""`moe-robot-control demos`: check, show, replay, repair, merge, split and convert episodes."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import isnan
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from tqdm import tqdm
 
 from moe_robot_control.demonstrations.bag import EpisodeError
 from moe_robot_control.demonstrations.checks import EpisodeReport, check_set, label_of
-from moe_robot_control.demonstrations.episode import episode_files
+from moe_robot_control.demonstrations.episode import episode_files, read_episode
 from moe_robot_control.demonstrations.repair import repair_episode
 from moe_robot_control.demonstrations.sets import cut_recording, merge_sets, split_set
 from moe_robot_control.demonstrations.statistics import ACTIONS, SetStatistics, statistics_of
@@ -31,6 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     show = _add(commands, "show", _show, "statistics and pictures of data sets or one episode")
     _sets(show)
     show.add_argument("--output", type=Path, default=Path("out/demos"), metavar="FOLDER")
+    replay = _add(commands, "replay", _replay, "do recorded commands again in the simulation")
+    _sets(replay)
     repair = _add(commands, "repair", _repair, "keep what is whole in damaged and cut-off episodes")
     _sets(repair)
     repair.add_argument("--force", action="store_true", help="even if written to just now")
@@ -47,6 +50,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="cut one recording there; without seconds: where its time is set back",
     )  # fmt: skip
     split.add_argument("--seed", type=int, default=0, help="chooses the validation episodes")
+    convert = _add(commands, "convert", _convert, "write a data set in another format")
+    convert.add_argument("sources", type=Path, nargs="+", metavar="FOLDER")
+    convert.add_argument("--to", choices=("lerobot", "robomimic"), required=True)
+    convert.add_argument(
+        "--output", type=Path, required=True, metavar="PATH",
+        help="a folder for lerobot, an HDF5 file for robomimic",
+    )  # fmt: skip
+    convert.add_argument("--no-images", action="store_true", help="leave the cameras out")
+    convert.add_argument("--successful", action="store_true", help="leave failures out")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -160,9 +172,7 @@ def _print_episode(report: EpisodeReport) -> None:
 
 
 def _repair(args: argparse.Namespace) -> int:
-    files = [file for folder in args.folders for file in episode_files(folder)]
-    if not files:
-        raise EpisodeError(f"{', '.join(map(str, args.folders))}: no episodes (*.mcap) there")
+    files = _files(args.folders)
     repaired = hopeless = 0
     for path in files:
         try:
@@ -195,6 +205,61 @@ def _split(args: argparse.Namespace) -> int:
     train, validation = split_set(args.source, args.output, args.fraction, args.seed)
     print(f"{args.output}: {len(train)} episodes in train, {len(validation)} in validation")
     return 0
+
+
+def _replay(args: argparse.Namespace) -> int:
+    from moe_robot_control.demonstrations.replay import replay_episode  # MuJoCo takes a second
+
+    failed = 0
+    table = Table("episode", "joints [rad]", "tip [mm]", "tip at the end [mm]", "then", "now")
+    files = _files(args.folders)
+    for path in tqdm(files, unit="episode", disable=None):
+        try:
+            done = replay_episode(path)
+        except EpisodeError as error:
+            failed += 1
+            print(f"not replayed: {error}")
+            continue
+        told = {True: "success", False: "failure", None: "unknown"}
+        table.add_row(
+            path.parent.name,
+            f"{done.joints.max():.2g}",
+            f"{done.tips.max() * 1e3:.2f}",
+            f"{done.tips[-1] * 1e3:.2f}",
+            told[done.recorded],
+            told[done.replayed],
+        )
+    if table.row_count:
+        print("Largest differences from what was recorded:")
+        Console(width=None if sys.stdout.isatty() else 160).print(table)
+    return 1 if failed else 0
+
+
+def _convert(args: argparse.Namespace) -> int:
+    files = _files(args.sources)
+    if args.successful:
+        read = {path: read_episode(path) for path in files}
+        files = [path for path in files if read[path].metadata.get("success") != "False"]
+    if args.to == "lerobot":
+        from moe_robot_control.demonstrations.lerobot import write_lerobot as write
+    else:
+        from moe_robot_control.demonstrations.robomimic import write_robomimic as write
+    try:
+        counts = write(tqdm(files, unit="episode", disable=None), args.output, not args.no_images)
+    except ImportError as error:
+        raise EpisodeError(
+            f"{error.name} is not installed: pip install 'moe_robot_control[formats]'"
+        ) from error
+    told = ", ".join(f"{count} {what}" for what, count in counts.items())
+    print(f"{args.output}: {told}")
+    return 0
+
+
+def _files(folders: Sequence[Path]) -> list[Path]:
+    files = [file for folder in folders for file in episode_files(folder)]
+    if not files:
+        raise EpisodeError(f"{', '.join(map(str, folders))}: no episodes (*.mcap) there")
+    return files
 
 
 def _write(path: Path, text: str) -> None:

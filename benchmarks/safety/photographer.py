@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -55,6 +56,8 @@ class Photographer:
         self._thread.join()
 
     def _run(self, ready: Future[dict[str, CameraIntrinsics]]) -> None:
+        # images may come late, the arm may not
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
         # all that belongs to a graphics context must be of one thread
         try:
             stage = BenchSimulation(1, arm=self._arm)

@@ -25,6 +25,7 @@ from std_msgs.msg import String
 
 from moe_robot_control.nodes._parameters import Parameters
 from moe_robot_control.nodes._runner import run_nodes
+from moe_robot_control.nodes.priority import go_first
 from moe_robot_control.nodes.qos import LATCHED, SENSOR
 from safety.corruptions import CORRUPTIONS, corrupted, shift
 from safety.policies import HEAVY
@@ -41,6 +42,8 @@ ROUTES: dict[str, tuple[type, str]] = {
 }
 """Kind and topic of each route."""
 CLEAN = "/clean"
+PRIORITY = 45
+"""Real-time, where allowed: a wire does not wait for processes."""
 """Follows a topic's name before the relay."""
 _PLAIN = ("pass", "drop", "duplicate", "reorder")
 _WITH_SECONDS = ("delay", "shift")
@@ -117,9 +120,16 @@ class RelayNode(Node):
             self._altered.publish(String(data=json.dumps(self._told)))
 
 
+def _build() -> RelayNode:
+    """The node, that delays only what it is told to, where real-time priority is allowed."""
+    node = RelayNode()
+    go_first(PRIORITY)
+    return node
+
+
 def main() -> int:
     """Console entry."""
-    return run_nodes([RelayNode], "relay")
+    return run_nodes([_build], "relay")
 
 
 if __name__ == "__main__":
