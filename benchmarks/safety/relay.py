@@ -42,9 +42,9 @@ ROUTES: dict[str, tuple[type, str]] = {
 }
 """Kind and topic of each route."""
 CLEAN = "/clean"
+"""Follows a topic's name before the relay."""
 PRIORITY = 45
 """Real-time, where allowed: a wire does not wait for processes."""
-"""Follows a topic's name before the relay."""
 _PLAIN = ("pass", "drop", "duplicate", "reorder")
 _WITH_SECONDS = ("delay", "shift")
 _LISTEN = QoSProfile(depth=50, reliability=ReliabilityPolicy.BEST_EFFORT)

@@ -46,7 +46,7 @@ class Line:
 
 
 class Rehearsed:
-    """One arm without furniture, on its drives, and its commander; the clock is the simulation's."""
+    """One arm without furniture, its drives and its commander; the clock is the simulation's."""
 
     def __init__(self, name: str, imperfections: Imperfections, seed: int) -> None:
         self.config = ArmConfig.load(name)

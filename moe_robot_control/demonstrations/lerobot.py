@@ -1,7 +1,7 @@
 """Data sets in the format of LeRobot (v3.0): Parquet tables, MP4 videos and their description.
 
-https://huggingface.co/docs/lerobot/lerobot-dataset-v3. Every episode has files of its own, which the
-format allows, so that one episode at a time is in memory.
+https://huggingface.co/docs/lerobot/lerobot-dataset-v3. Every episode has files of its own, which
+the format allows, so that one episode at a time is in memory.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Does a recorded episode's commands again in the simulated bench, and compares what comes of it."""
+"""Does recorded commands again in the simulated bench, and compares what comes of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Data sets in the formats of LeRobot and robomimic, read back by code that knows nothing of ours."""
+"""Data sets in the formats of LeRobot and robomimic, read back by code other than ours."""
 
 from __future__ import annotations
 
@@ -173,6 +173,6 @@ def test_nothing_is_overwritten_or_left_behind(write, source: Path, tmp_path: Pa
 def test_other_cameras_are_told(source: Path, tmp_path: Path) -> None:
     write_recording(tmp_path / "other", Script(1.0, cameras=("wrist",)))
     files = [*episode_files(source), *episode_files(tmp_path)]
-    with pytest.raises(EpisodeError, match="has camera wrist of 64 x 48, but .* camera front"):
+    with pytest.raises(EpisodeError, match=r"has camera wrist of 64 x 48, but .* camera front"):
         write_lerobot(files, tmp_path / "set")
     assert write_lerobot(files, tmp_path / "set", images=False)["episodes"] == 4
