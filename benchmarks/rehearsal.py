@@ -328,7 +328,8 @@ def _endurance_text(result: Endurance, problems: Sequence[str]) -> str:
 
 def tracking(arguments: argparse.Namespace) -> int:
     """Drive straight lines with each arm, and see how straight and how upright."""
-    driven = {arm: drive_lines(arm, arguments.lines, seed=arguments.seed) for arm in arguments.arm}
+    arms = arguments.arm or ["panda"]
+    driven = {arm: drive_lines(arm, arguments.lines, seed=arguments.seed) for arm in arms}
     rows = [_line_row(arm, lines) for arm, lines in driven.items()]
     heads = [
         "arm",
@@ -389,8 +390,6 @@ def main() -> int:
     for command in (one, two, three):
         command.add_argument("--no-page", action="store_true", help="do not write the page")
     arguments = parser.parse_args()
-    if arguments.what == "tracking":
-        arguments.arm = arguments.arm or ["panda"]
     does = {"success": success, "endurance": endurance, "tracking": tracking}
     return does[arguments.what](arguments)
 

@@ -13,9 +13,9 @@ from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
 
-from moe_robot_control.demonstrations.bag import EpisodeError
+from moe_robot_control.demonstrations.bag import EpisodeError, read_bag
 from moe_robot_control.demonstrations.checks import EpisodeReport, check_set, label_of
-from moe_robot_control.demonstrations.episode import episode_files, read_episode
+from moe_robot_control.demonstrations.episode import episode_files
 from moe_robot_control.demonstrations.repair import repair_episode
 from moe_robot_control.demonstrations.sets import cut_recording, merge_sets, split_set
 from moe_robot_control.demonstrations.statistics import ACTIONS, SetStatistics, statistics_of
@@ -238,8 +238,8 @@ def _replay(args: argparse.Namespace) -> int:
 def _convert(args: argparse.Namespace) -> int:
     files = _files(args.sources)
     if args.successful:
-        read = {path: read_episode(path) for path in files}
-        files = [path for path in files if read[path].metadata.get("success") != "False"]
+        told = {path: read_bag(path, lambda _: False).metadata for path in files}
+        files = [path for path in files if told[path].get("success", "").lower() != "false"]
     if args.to == "lerobot":
         from moe_robot_control.demonstrations.lerobot import write_lerobot as write
     else:
@@ -250,8 +250,7 @@ def _convert(args: argparse.Namespace) -> int:
         raise EpisodeError(
             f"{error.name} is not installed: pip install 'moe_robot_control[formats]'"
         ) from error
-    told = ", ".join(f"{count} {what}" for what, count in counts.items())
-    print(f"{args.output}: {told}")
+    print(f"{args.output}: {', '.join(f'{count} {what}' for what, count in counts.items())}")
     return 0
 
 

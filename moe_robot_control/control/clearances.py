@@ -47,13 +47,8 @@ class Clearances:
 
     def of(self, joint_positions: np.ndarray, frames: Frames) -> np.ndarray:
         """Clearances of configurations [rad] and [m]: (n, joints) and their frames -> (n, m)."""
-        q, config = joint_positions, self._config
-        columns = [
-            q - config.joint_lower,
-            config.joint_upper - q,
-            frames.tip - config.workspace_lower,
-            config.workspace_upper - frames.tip,
-        ]
+        config = self._config
+        columns = [self._from_limits(joint_positions, frames)]
         if self._hull is not None:
             height = self._hull.place(frames)[..., 2]
             columns.append(height - self._hull.radii - config.collision.table)
@@ -70,29 +65,24 @@ class Clearances:
 
     def some(self, joint_positions: np.ndarray, frames: Frames, chosen: np.ndarray) -> np.ndarray:
         """Columns of `of`, by index in growing order, shape (c,): quicker for a few. (n, c)."""
-        q, config, ends = joint_positions, self._config, self._ends
-        first, walls, hull, box, pair = np.split(chosen, np.searchsorted(chosen, ends))
+        ends = self._ends
+        limits, hull, box, pair = np.split(chosen, np.searchsorted(chosen, ends[1:]))
+        if len(box):
+            return self.of(joint_positions, frames)[:, chosen]
         columns = []
-        if len(first):
-            limits = np.concatenate([q - config.joint_lower, config.joint_upper - q], axis=-1)
-            columns.append(limits[:, first])
-        if len(walls):
-            tip = frames.tip
-            edges = np.concatenate([tip - config.workspace_lower, config.workspace_upper - tip], -1)
-            columns.append(edges[:, walls - ends[0]])
+        if len(limits):
+            columns.append(self._from_limits(joint_positions, frames)[:, limits])
         if len(hull):
             low = hull - ends[1]
             height = self._hull.place_some(frames, low)[..., 2]
-            columns.append(height - self._hull.radii[low] - config.collision.table)
-        if len(box):
-            columns.append(self.of(q, frames)[:, box])
+            columns.append(height - self._hull.radii[low] - self._config.collision.table)
         if len(pair):
             pair = pair - ends[3]
             apart = self._cover.place_some(frames, self._first[pair])
             apart -= self._cover.place_some(frames, self._second[pair])
             distances = np.sqrt(np.einsum("nci,nci->nc", apart, apart))
             columns.append(distances - self._reach[pair])
-        return np.concatenate(columns, axis=-1) if columns else np.empty((len(q), 0))
+        return np.concatenate(columns, axis=-1) if columns else np.empty((len(joint_positions), 0))
 
     def gradients(self, frames: Frames, columns: np.ndarray) -> np.ndarray:
         """How some clearances change with the joints of one configuration.
@@ -147,6 +137,17 @@ class Clearances:
                 behind = far[spheres.links >= joint]
                 reach[joint] = max(reach[joint], behind.max(initial=0.0) - along[joint])
         return reach[1:]
+
+    def _from_limits(self, q: np.ndarray, frames: Frames) -> np.ndarray:
+        """Of joints from their limits and the tip from the walls. Shape (n, 2 joints + 6)."""
+        config, tip = self._config, frames.tip
+        columns = [
+            q - config.joint_lower,
+            config.joint_upper - q,
+            tip - config.workspace_lower,
+            config.workspace_upper - tip,
+        ]
+        return np.concatenate(columns, axis=-1)
 
     def _squares(self, centres: np.ndarray) -> np.ndarray:
         """Squared distances of the pairs [m^2]: (n, spheres, 3) -> (n, pairs)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import numpy as np
 from moe_robot_control.control.arm_config import ArmConfig
 from moe_robot_control.demonstrations.bag import Bag, EpisodeError, Message, read_bag
 from moe_robot_control.demonstrations.episode import Episode, episode_of, is_of_graph
-from moe_robot_control.demonstrations.recording import Decoder, align
+from moe_robot_control.demonstrations.recording import Decoder, align, nearest
 
 COMPRESSED = "/compressed"
 """Ending of the topics of images."""
@@ -26,6 +27,8 @@ class Frames:
         episode: what was known and done.
         joint_names: of the arm, n.
         joints: positions [rad]. Shape (T, n).
+        begin: stamp of the first joint state, before anybody commanded [s].
+        of_graph: whether it was recorded over the graph, rather than step by step.
         jpegs: of each camera, the JPEG nearest in time to each step.
         distances: of those images from their steps [s], by camera. Shape (T,).
         sizes: of the images, by camera: height and width [px].
@@ -35,6 +38,8 @@ class Frames:
     episode: Episode
     joint_names: tuple[str, ...]
     joints: np.ndarray
+    begin: float
+    of_graph: bool
     jpegs: dict[str, list[bytes]] = field(default_factory=dict)
     distances: dict[str, np.ndarray] = field(default_factory=dict)
     sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
@@ -78,37 +83,39 @@ def read_frames(path: str | Path, images: bool = True) -> Frames:
     """
     bag = read_bag(path, lambda topic: images or "cameras/" not in topic)
     shown = [m for m in bag.messages if m.topic.endswith(COMPRESSED)]
+    names = tuple(ArmConfig.load(bag.metadata.get("arm") or "panda").joint_names)
     if is_of_graph(bag):
         recording = align(bag)
         episode = episode_of(bag, recording)
         joints = recording.joints[recording.commanded]
-        names = ArmConfig.load(bag.metadata.get("arm") or "panda").joint_names
     else:
         episode = episode_of(bag, None)
-        names, joints = _joints(bag, episode.stamps)
-    frames = Frames(bag.path, episode, tuple(names), joints)
+        joints = _joints(bag, episode.stamps, names)
+    told = (m.publish_time * 1e-9 for m in bag.messages if _of_joints(m))
+    begin = min(told, default=float(episode.stamps[0]))
+    frames = Frames(bag.path, episode, names, joints, begin, is_of_graph(bag))
     decode = Decoder(bag)
     for camera, messages in _by_camera(shown).items():
         _take_images(frames, camera, messages, decode)
     return frames
 
 
-def _joints(bag: Bag, stamps: np.ndarray) -> tuple[list[str], np.ndarray]:
-    """Names and positions of the arm's joints at each step of an episode written step by step."""
+def _of_joints(message: Message) -> bool:
+    return message.topic.lstrip("/") == "joint_states"
+
+
+def _joints(bag: Bag, stamps: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    """Positions of the arm's joints at each step of an episode written step by step."""
     decode = Decoder(bag)
     told: dict[int, dict[str, float]] = {}
     for message in bag.messages[: bag.intact]:
-        if message.topic == "joint_states" and (content := decode(message)) is not None:
+        if _of_joints(message) and (content := decode(message)) is not None:
             told[message.publish_time] = dict(zip(content.name, content.position, strict=False))
-    arm = ArmConfig.load(bag.metadata.get("arm") or "panda")
     try:
-        rows = [
-            [told[round(stamp * 1e9)][name] for name in arm.joint_names]
-            for stamp in stamps.tolist()
-        ]
+        rows = [[told[round(stamp * 1e9)][name] for name in names] for stamp in stamps.tolist()]
     except KeyError as error:
         raise EpisodeError(f"{bag.path}: joint states lack {error} at a step") from error
-    return list(arm.joint_names), np.array(rows)
+    return np.array(rows)
 
 
 def _by_camera(messages: list[Message]) -> dict[str, list[Message]]:
@@ -122,20 +129,16 @@ def _by_camera(messages: list[Message]) -> dict[str, list[Message]]:
 
 def _take_images(frames: Frames, camera: str, messages: list[Message], decode: Decoder) -> None:
     stamps = np.array([message.publish_time for message in messages]) * 1e-9
-    order = np.argsort(stamps, kind="stable")
-    stamps, wanted = stamps[order], frames.episode.stamps
-    after = np.clip(np.searchsorted(stamps, wanted), 1, max(len(stamps) - 1, 1))
-    after = np.minimum(after, len(stamps) - 1)
-    before = np.maximum(after - 1, 0)
-    nearest = np.where(wanted - stamps[before] <= stamps[after] - wanted, before, after)
+    wanted = frames.episode.stamps
+    chosen = nearest(stamps, wanted)
     jpegs: dict[int, bytes] = {}
-    for index in np.unique(nearest).tolist():
-        content = decode(messages[order[index]])
+    for index in np.unique(chosen).tolist():
+        content = decode(messages[index])
         jpegs[index] = b"" if content is None else bytes(content.data)
     first = np.frombuffer(next(iter(jpegs.values())), np.uint8)
     pixels = cv2.imdecode(first, cv2.IMREAD_COLOR) if len(first) else None
     if pixels is None:
         raise EpisodeError(f"{frames.path}: a damaged image of camera {camera}")
-    frames.jpegs[camera] = [jpegs[index] for index in nearest.tolist()]
-    frames.distances[camera] = np.abs(stamps[nearest] - wanted)
+    frames.jpegs[camera] = [jpegs[index] for index in chosen.tolist()]
+    frames.distances[camera] = np.abs(stamps[chosen] - wanted)
     frames.sizes[camera] = pixels.shape[:2]

@@ -7,8 +7,7 @@ the format allows, so that one episode at a time is in memory.
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import numpy as np
 from moe_robot_control.demonstrations.bag import EpisodeError
 from moe_robot_control.demonstrations.checks import label_of
 from moe_robot_control.demonstrations.frames import Frames, read_frames
+from moe_robot_control.demonstrations.unfinished import written_as_a_whole
 from moe_robot_control.policies.spaces import DECISION_PERIOD, OBJECTS, SKILLS
 
 VERSION = "v3.0"
@@ -49,18 +49,8 @@ def write_lerobot(files: Collection[Path], target: Path, images: bool = True) ->
     """
     if not files:
         raise EpisodeError("no episodes (*.mcap) to convert")
-    if target.exists():
-        raise EpisodeError(f"{target}: exists already")
-    unfinished = target.with_name(f".{target.name}.unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    try:
-        counts = _write_set(files, unfinished, images)
-        unfinished.rename(target)
-    except OSError as error:
-        raise EpisodeError(f"{target}: cannot be written: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-    return counts
+    with written_as_a_whole(target) as unfinished:
+        return _write_set(files, unfinished, images)
 
 
 def _write_set(files: Collection[Path], folder: Path, images: bool) -> dict[str, int]:
@@ -257,7 +247,8 @@ def _write_video(path: Path, frames: Frames, camera: str) -> dict[str, np.ndarra
         options = {"g": str(_KEYFRAMES), "crf": str(_QUALITY)}
         stream = container.add_stream(_CODEC, rate=FPS, options=options)
         stream.width, stream.height, stream.pix_fmt = width, height, _PIXELS
-        for step, pixels in _pixels(frames, camera):
+        for step in range(len(frames)):
+            pixels = frames.image(camera, step)
             if step in sampled:
                 kept.append(pixels[::4, ::4].reshape(-1, 3) / 255.0)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, "rgb24")))
@@ -265,11 +256,6 @@ def _write_video(path: Path, frames: Frames, camera: str) -> dict[str, np.ndarra
     found = _statistics(np.concatenate(kept))
     shaped = {name: value.reshape(3, 1, 1) for name, value in found.items() if name != "count"}
     return shaped | {"count": np.array([len(kept)])}
-
-
-def _pixels(frames: Frames, camera: str) -> Iterator[tuple[int, np.ndarray]]:
-    for step in range(len(frames)):
-        yield step, frames.image(camera, step)
 
 
 def _statistics(values: np.ndarray) -> dict[str, np.ndarray]:

@@ -8,7 +8,7 @@ its period: whoever commands answers an observation within it.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -160,7 +160,7 @@ def align(bag: Bag) -> Recording:
     gaps = np.maximum(np.round(np.diff(stamps, prepend=stamps[0] - _PERIOD) / _PERIOD) - 1, 0)
     return Recording(
         stamps=stamps * 1e-9,
-        joints=np.array([told.joints[stamp] for stamp in _nearest(told.joints, stamps)]),
+        joints=np.array(list(told.joints.values()))[nearest(list(told.joints), stamps)],
         scene=scene,
         actions=actions,
         weights=_weights(told, stamps, bag.metadata.get("skill", "")),
@@ -291,12 +291,14 @@ def _nearest_to_slots(stamps: np.ndarray) -> np.ndarray:
     return order[np.unique(slots[order], return_index=True)[1]]
 
 
-def _nearest(stamped: dict[int, Any], stamps: np.ndarray) -> list[int]:
-    """For each stamp, the nearest key."""
-    keys = np.array(sorted(stamped), dtype=np.int64)
-    after = np.clip(np.searchsorted(keys, stamps), 1, max(len(keys) - 1, 1))
-    before, after = keys[after - 1], keys[np.minimum(after, len(keys) - 1)]
-    return np.where(stamps - before <= after - stamps, before, after).tolist()
+def nearest(times: Sequence[int], wanted: np.ndarray) -> np.ndarray:
+    """For each wanted time, the index of the nearest, in whatever order; ties: the earlier."""
+    order = np.argsort(times, kind="stable")
+    ordered = np.asarray(times)[order]
+    after = np.clip(np.searchsorted(ordered, wanted), 0, len(ordered) - 1)
+    before = np.maximum(after - 1, 0)
+    earlier = wanted - ordered[before] <= ordered[after] - wanted
+    return order[np.where(earlier, before, after)]
 
 
 def _named(content: Any) -> dict[str, float]:

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from moe_robot_control.demonstrations.bag import EpisodeError, read_bag
-from moe_robot_control.demonstrations.episode import is_of_graph
+from moe_robot_control.demonstrations.bag import EpisodeError
 from moe_robot_control.demonstrations.frames import Frames, read_frames
 from moe_robot_control.policies.spaces import DECISION_PERIOD
 
@@ -45,27 +44,23 @@ def replay_episode(path: str | Path) -> Replay:
         EpisodeError: it cannot be read, is not of the simulated bench with a known seed, or holds
             what a teacher would have done instead of what was done.
     """
-    bag = read_bag(path, lambda topic: topic.lstrip("/") == "joint_states")
     frames = read_frames(path, images=False)
     metadata = frames.episode.metadata
     seed = metadata.get("seed", "")
     if not seed.isdecimal():
         raise EpisodeError(
-            f"{bag.path}: tells no seed: only episodes of the simulated bench can be replayed"
+            f"{frames.path}: tells no seed: only episodes of the simulated bench can be replayed"
         )
     if metadata.get("source") == "teacher":
         raise EpisodeError(
-            f"{bag.path}: holds a teacher's answers, not the disturbed actions that were done"
+            f"{frames.path}: holds a teacher's answers, not the disturbed actions that were done"
         )
     if metadata.get("arm", "panda") != "panda":
-        raise EpisodeError(f"{bag.path}: of arm {metadata['arm']}: the bench has a panda")
-    begin = frames.episode.stamps[0]
-    if is_of_graph(bag) and bag.messages:
-        begin = min(message.publish_time for message in bag.messages) * 1e-9
-    return _replay(frames, int(seed), begin, is_of_graph(bag))
+        raise EpisodeError(f"{frames.path}: of arm {metadata['arm']}: the bench has a panda")
+    return _replay(frames, int(seed))
 
 
-def _replay(frames: Frames, seed: int, begin: float, whole: bool) -> Replay:
+def _replay(frames: Frames, seed: int) -> Replay:
     from moe_robot_control.world.envs import BenchVectorEnv
     from moe_robot_control.world.scene import ALL_PARTS
 
@@ -78,11 +73,11 @@ def _replay(frames: Frames, seed: int, begin: float, whole: bool) -> Replay:
         skill=skill,
         reward="sparse",
         max_steps=_TIMELESS,
-        parts=ALL_PARTS if whole else None,
+        parts=ALL_PARTS if frames.of_graph else None,
     )
     env.reset(seed=[seed])
     sim = env.sim
-    places = np.round((episode.stamps - begin) / DECISION_PERIOD).astype(int)
+    places = np.round((episode.stamps - frames.begin) / DECISION_PERIOD).astype(int)
     joints, tips = np.zeros(len(frames)), np.zeros(len(frames))
     now, pauses, success = 0, 0, False
     opening = float(sim.gripper_width[0])

@@ -18,6 +18,7 @@ from moe_robot_control import __version__
 from moe_robot_control.demonstrations.bag import EpisodeError
 from moe_robot_control.demonstrations.checks import label_of
 from moe_robot_control.demonstrations.frames import Frames, read_frames
+from moe_robot_control.demonstrations.unfinished import written_as_a_whole
 from moe_robot_control.policies.spaces import ACTION_HIGH, ACTION_LOW, OBJECTS, SKILLS
 
 if TYPE_CHECKING:
@@ -53,32 +54,22 @@ def write_robomimic(
         raise EpisodeError("no episodes (*.mcap) to convert")
     if not 0.0 <= fraction < 1.0:
         raise EpisodeError(f"fraction {fraction:g}: expected 0 or more and less than 1")
-    if target.exists():
-        raise EpisodeError(f"{target}: exists already")
-    unfinished = target.with_name(f".{target.name}.unfinished")
     total, cameras, successful = 0, 0, []
     labels: list[str] = []
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with h5py.File(unfinished, "w") as file:
-            data = file.create_group("data")
-            for number, path in enumerate(files):
-                frames = read_frames(path, images)
-                _write_demo(data.create_group(f"demo_{number}"), frames)
-                total += len(frames)
-                cameras = max(cameras, len(frames.sizes))
-                labels.append(label_of(frames.episode.metadata))
-                if frames.success:
-                    successful.append(number)
-            data.attrs["total"] = total
-            data.attrs["env_args"] = json.dumps(_environment(labels))
-            data.attrs["action_low"], data.attrs["action_high"] = ACTION_LOW, ACTION_HIGH
-            _write_masks(file.create_group("mask"), len(files), successful, fraction, seed)
-        unfinished.rename(target)
-    except OSError as error:
-        raise EpisodeError(f"{target}: cannot be written: {error.strerror or error}") from error
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with written_as_a_whole(target) as unfinished, h5py.File(unfinished, "w") as file:
+        data = file.create_group("data")
+        for number, path in enumerate(files):
+            frames = read_frames(path, images)
+            _write_demo(data.create_group(f"demo_{number}"), frames)
+            total += len(frames)
+            cameras = max(cameras, len(frames.sizes))
+            labels.append(label_of(frames.episode.metadata))
+            if frames.success:
+                successful.append(number)
+        data.attrs["total"] = total
+        data.attrs["env_args"] = json.dumps(_environment(labels))
+        data.attrs["action_low"], data.attrs["action_high"] = ACTION_LOW, ACTION_HIGH
+        _write_masks(file.create_group("mask"), len(files), successful, fraction, seed)
     return {"episodes": len(files), "frames": total, "cameras": cameras}
 
 

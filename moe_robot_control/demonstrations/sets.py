@@ -14,6 +14,7 @@ from moe_robot_control.demonstrations.bag import Bag, EpisodeError, Message, rea
 from moe_robot_control.demonstrations.checks import fingerprint
 from moe_robot_control.demonstrations.episode import episode_files, read_episode
 from moe_robot_control.demonstrations.recording import SET_BACK
+from moe_robot_control.demonstrations.unfinished import written_as_a_whole
 
 
 @dataclass
@@ -169,14 +170,8 @@ def _relative(folder: Path, source: Path) -> Path:
 
 def _copy(source: Path, target: Path) -> None:
     _make(target.parent, True)
-    if target.exists():
-        raise EpisodeError(f"{target}: exists already")
-    unfinished = target.with_name(f".{target.name}.unfinished")
-    try:
-        shutil.copytree(source, unfinished, dirs_exist_ok=True)
-        unfinished.rename(target)
-    except (OSError, shutil.Error) as error:
-        raise EpisodeError(f"{target}: cannot be written: {error}") from error
+    with written_as_a_whole(target) as unfinished:
+        shutil.copytree(source, unfinished)
 
 
 def _make(folder: Path, existing: bool = False) -> None:
