@@ -7,6 +7,7 @@ import itertools
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,8 @@ from moe_robot_control.nodes._lifecycle import ManagedNode
 from moe_robot_control.nodes.executor import LeanExecutor
 
 EXIT_BAD_INPUT = 2
+_SAME_SIGNAL = 0.8
+"""Signals within so long of the first are taken for its echo [s]: enough to come to rest in."""
 
 
 class ParametersFileError(MoeRobotControlError):
@@ -90,15 +93,21 @@ def run_nodes(
 
 @contextmanager
 def _signals_end(executor: LeanExecutor) -> Iterator[None]:
-    """SIGINT and SIGTERM let the executor return meanwhile; a second one interrupts."""
-    asked = False
+    """SIGINT and SIGTERM let the executor return meanwhile; a later second one interrupts.
+
+    One that follows at once does not: the kernel tells of a launcher's death once for each of its
+    threads, and that must not keep an arm from coming to rest.
+    """
+    asked: float | None = None
 
     def on_signal(number: int, _: object) -> None:
         nonlocal asked
-        if asked:
+        now = time.monotonic()
+        if asked is None:
+            asked = now
+            executor.stop_spinning()
+        elif now - asked > _SAME_SIGNAL:
             raise KeyboardInterrupt
-        asked = True
-        executor.stop_spinning()
 
     if threading.current_thread() is not threading.main_thread():
         yield

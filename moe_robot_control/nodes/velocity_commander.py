@@ -12,6 +12,7 @@ import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from geometry_msgs.msg import TwistStamped
 from rclpy.clock import Clock, ClockType
+from rclpy.duration import Duration
 from rclpy.parameter import Parameter
 from rclpy.publisher import Publisher
 from sensor_msgs.msg import JointState
@@ -51,6 +52,8 @@ from moe_robot_control.policies.spaces import CONTROL_PERIOD, DECISION_PERIOD, S
 _DECISION = round(DECISION_PERIOD * 1e9)
 _GAP = 0.09
 """After so long without a tick of its own the node looks how the arm moves now [s]."""
+_LAST_WORD = 0.5
+"""Longest wait for the driver to have the last command before the node ends [s]."""
 _TIMED = 1000
 """Ticks whose compute time diagnostics tell of."""
 
@@ -519,6 +522,9 @@ class VelocityCommanderNode(ManagedNode):
         for _ in range(round(STOP_TIME / CONTROL_PERIOD)):
             self._command(Decision(None, "the node ends"), self._state[1], None)
             time.sleep(CONTROL_PERIOD)
+        if self._output is not None:
+            # a process that ends takes with it what its reader has not fetched yet
+            self._output.wait_for_all_acked(Duration(seconds=_LAST_WORD))
 
     def _on_emergency_stop_topic(self, message: Bool) -> None:
         if message.data and not self._arbiter.stopped:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import io
+import os
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -96,9 +99,25 @@ def test_speed_is_scaled(
         ]
 
 
+def end_launcher(up: subprocess.Popen, nodes: list[int]) -> None:
+    up.kill()
+
+
+def end_nodes_twice(up: subprocess.Popen, nodes: list[int]) -> None:
+    """As the kernel may tell of a launcher's death: once for each of its threads."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        for node in nodes:
+            os.kill(node, number)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's parent death signal")
+@pytest.mark.parametrize("end", [end_launcher, end_nodes_twice])
 def test_the_arm_comes_to_rest_when_the_launcher_is_killed(
-    models: Path, pose_network: Path, domain: int, environment: dict[str, str]
+    end: Callable[[subprocess.Popen, list[int]], None],
+    models: Path,
+    pose_network: Path,
+    domain: int,
+    environment: dict[str, str],
 ) -> None:
     command = [sys.executable, "-m", "moe_robot_control.nodes.up", "deploy", "--composed"]
     command += ["--mode", "policy", "--model-directory", str(models)]
@@ -113,7 +132,7 @@ def test_the_arm_comes_to_rest_when_the_launcher_is_killed(
         stack.callback(up.wait)
         stack.callback(up.kill)
         client.until(lambda: received and any(received[-1].data), "motion")
-        up.kill()
+        end(up, [node for node in processes_of_domain(domain) if node != up.pid])
         client.until(lambda: not processes_of_domain(domain), "end of the nodes")
         client.until(lambda: not any(received[-1].data), "rest")
 
