@@ -150,7 +150,7 @@ class ProcessGroup:
             stderr=subprocess.STDOUT,
             env=self._environment,
             start_new_session=True,
-            preexec_fn=partial(_prepare_child, self._death_signal),
+            preexec_fn=partial(_prepare_child, self._death_signal, os.getpid()),
         )
         self._processes[name] = process
         width = max(map(len, self._commands))
@@ -173,11 +173,14 @@ class ProcessGroup:
             pass  # closed: nobody waits any more
 
 
-def _prepare_child(death_signal: int) -> None:
+def _prepare_child(death_signal: int, parent: int) -> None:
     # until rclpy has its handlers, an interrupt would end the child with a traceback
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if _LIBC is not None:
         _LIBC.prctl(_PR_SET_PDEATHSIG, int(death_signal))
+        if os.getppid() != parent:
+            # the launcher has died already: nothing will be sent any more
+            os.kill(os.getpid(), death_signal)
 
 
 class Tail:

@@ -87,6 +87,27 @@ def test_nodes_die_with_a_killed_launcher(start: Start, domain: int) -> None:
     wait_until(lambda: processes_of_domain(domain) == [], 3)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's parent death signal")
+def test_a_node_ends_whose_launcher_was_killed_before_it_began(
+    domain: int, environment: dict[str, str]
+) -> None:
+    launcher = """
+import os, signal, subprocess, sys, time
+from moe_robot_control.nodes.processes import _prepare_child
+launcher = os.getpid()
+def begin_late():
+    os.kill(launcher, signal.SIGKILL)
+    while os.getppid() == launcher:
+        time.sleep(0.001)
+    _prepare_child(signal.SIGKILL, launcher)
+node = [sys.executable, "-c", "import time; time.sleep(60)"]
+subprocess.Popen(node, start_new_session=True, preexec_fn=begin_late)
+"""
+    done = subprocess.run([sys.executable, "-c", launcher], env=environment)
+    assert done.returncode == -signal.SIGKILL
+    wait_until(lambda: processes_of_domain(domain) == [], 3)
+
+
 def test_the_end_of_one_node_ends_all(start: Start, domain: int) -> None:
     up = start()
     with client_of(domain) as client:
