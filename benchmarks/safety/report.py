@@ -14,7 +14,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs/results/safety.md"
-ORDER = ("faults", "success", "endurance")
+ORDER = ("faults", "success", "tracking", "endurance")
 """Of the known sections; others follow."""
 _HEAD = """# Safety
 

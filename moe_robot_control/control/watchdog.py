@@ -19,6 +19,11 @@ SETTLE = 0.3
 
 A driver that comes back tells its state before it hears commands: those of a ramp sent meanwhile
 would be lost, and the first to arrive would be a step."""
+LONGEST_SETTLE = 1.5
+"""After a silence longer than `SETTLE`, as long as it lasted, but not longer than this [s].
+
+A driver silent for a moment was slow or frozen; one silent for seconds was started anew, and it
+takes discovery a while to bring it the commands."""
 
 
 def age_fault(what: str, now: int, stamp: int, deadline: int) -> str:
@@ -80,13 +85,20 @@ class JointWatch:
             allowed = NOISE + SPEEDING * self._config.joint_velocity * elapsed
             excess = np.abs(positions - self._last[1]) - allowed
             if elapsed * 1e9 > self._deadline:
-                self._unsettled = stamp, "joint states: they have just come back"
+                wait = float(np.clip(elapsed, SETTLE, LONGEST_SETTLE))
+                self._unsettle(stamp, wait, "they have just come back")
             if (excess > 0).any():
                 joint = names[int(np.argmax(excess))]
-                self._unsettled = stamp, f"joint states: the position of joint {joint!r} jumped"
-        if self._unsettled is not None and stamp - self._unsettled[0] > SETTLE * 1e9:
+                self._unsettle(stamp, SETTLE, f"the position of joint {joint!r} jumped")
+        if self._unsettled is not None and stamp > self._unsettled[0]:
             self._unsettled = None
         self._last = stamp, positions
+
+    def _unsettle(self, stamp: int, seconds: float, why: str) -> None:
+        until = stamp + round(seconds * 1e9)
+        if self._unsettled is not None:
+            until = max(until, self._unsettled[0])
+        self._unsettled = until, f"joint states: {why}"
 
     def age(self, now: int) -> float | None:
         """Age of the newest measurement [s] at `now` [ns]; None without any."""

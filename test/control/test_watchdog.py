@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from moe_robot_control.control.arm_config import ArmConfig
-from moe_robot_control.control.watchdog import SETTLE, JointWatch, age_fault
+from moe_robot_control.control.watchdog import LONGEST_SETTLE, SETTLE, JointWatch, age_fault
 
 ARM = ArmConfig.load("panda")
 MS = 1_000_000
@@ -72,6 +72,29 @@ def test_a_jump_stops_the_arm_until_measurements_agree_for_a_while() -> None:
         stood.append("'panda_joint5' jumped" in watch.fault(stamp))
     assert stood[0] and not stood[-1]
     assert sum(stood) * 0.01 == pytest.approx(SETTLE, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("silence", "settles"), [(0.15, SETTLE), (0.8, 0.8), (60.0, LONGEST_SETTLE)]
+)
+def test_the_longer_a_driver_was_silent_the_longer_its_arm_waits(
+    silence: float, settles: float
+) -> None:
+    back = T + round(silence * 1e9)
+    watch = watched((T, ARM.home))
+    stood = []
+    for stamp in range(back, back + 2_000 * MS, 10 * MS):
+        watch.measure(stamp, ARM.home)
+        stood.append("just come back" in watch.fault(stamp))
+    assert stood[0] and not stood[-1]
+    assert sum(stood) * 0.01 == pytest.approx(settles, abs=0.02)
+
+
+def test_a_jump_after_a_silence_does_not_shorten_the_wait() -> None:
+    back = T + 1_000 * MS
+    watch = watched((T, ARM.home), (back, ARM.home), (back + 10 * MS, offset(4, 0.3)))
+    watch.measure(back + 400 * MS, offset(4, 0.3))
+    assert watch.fault(back + 400 * MS)
 
 
 def test_messages_that_were_lost_are_no_jump() -> None:
