@@ -323,7 +323,8 @@ class Rig:
         self.pause(20)
         commands = [command for command in self.commands if command.sent >= since]
         if not all(command.moves for command in commands):
-            raise RigError("the other arm came to rest, too")
+            said = dict.fromkeys(d.message for d in self.diagnoses if d.heard >= since)
+            raise RigError(f"the other arm came to rest, too: {'; '.join(said)}")
         if broken := self.new_limits()["violations"]:
             raise RigError(f"the other arm: {next(iter(broken))} broken")
 

@@ -13,6 +13,8 @@ from safety.rig import ARM, COMMANDER, Rig, RigError
 
 LIMIT = 0.15
 """Longest time from when a fault could be known to zero velocity [s]."""
+STEADY = 200
+"""Commands of motion in a row by which a second arm counts as under way."""
 RECOVERY = 3.0
 """Longest time from when a fault is over, and all nodes run, to motion [s]."""
 HOLD = 30
@@ -152,6 +154,9 @@ def run(case: Case, rig: Rig, limit: float = LIMIT) -> Result:
 
 def _try(case: Case, rig: Rig, result: Result, limit: float) -> None:
     case.prepare(rig)
+    if rig.other is not None:
+        # whose nodes may still be starting
+        rig.other.until_moving(time.time_ns(), STEADY)
     rig.until_moving(time.time_ns(), 20)
     for one in (rig, rig.other):
         if one is not None:
