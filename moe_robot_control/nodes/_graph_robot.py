@@ -37,6 +37,8 @@ from moe_robot_control.policies.spaces import MAX_SPEED, NUM_SCENARIOS, SKILLS
 
 PATIENCE = 2.0
 """Longest wait for a service's answer [s]."""
+_STOP_AGAIN = 0.05
+"""Between emergency stops until one is confirmed [s]."""
 JPEG_QUALITY = 85
 _ARROW = 0.08
 """Length of the arrows along the base frame's axes [m]."""
@@ -277,12 +279,20 @@ class GraphRobot:
     # -- commands ----------------------------------------------------------------------------
 
     async def emergency_stop(self) -> str:
-        # the topic needs no answer and comes first; the service confirms
-        self._stops.publish(Bool(data=True))
-        try:
-            return await self._trigger("velocity_commander/emergency_stop")
-        except RobotError as error:
-            raise RobotError(f"emergency stop sent, but not confirmed: {error}") from None
+        # the topic needs no answer and comes first, the service confirms; both again and again,
+        # as nothing reaches a commander that is not discovered yet
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            self._stops.publish(Bool(data=True))
+            confirmation = asyncio.ensure_future(self._trigger("velocity_commander/emergency_stop"))
+            while not confirmation.done():
+                await asyncio.wait({confirmation}, timeout=_STOP_AGAIN)
+                self._stops.publish(Bool(data=True))
+            if (error := confirmation.exception()) is None:
+                return confirmation.result()
+            if time.monotonic() > deadline:
+                raise RobotError(f"emergency stop sent, but not confirmed: {error}")
+            await asyncio.sleep(_STOP_AGAIN)
 
     async def release(self) -> str:
         return await self._trigger("velocity_commander/release")

@@ -15,10 +15,17 @@ import pytest
 from console.browser import chromium, open_page, take_control
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import TwistStamped
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
 from sensor_msgs.msg import JointState
-from std_msgs.msg import String
+from std_msgs.msg import Bool, String
+from std_srvs.srv import Trigger
 
+from moe_robot_control.console.robot import RobotError
+from moe_robot_control.control.arm_config import ArmConfig
 from moe_robot_control.graph import GraphError, GraphOptions, build_graph
+from moe_robot_control.nodes._graph_robot import GraphRobot
+from moe_robot_control.nodes.contexts import context_of
 from moe_robot_control.nodes.qos import COMMAND, EVENTS, LATCHED
 
 from .client import GraphClient, running
@@ -185,3 +192,47 @@ def test_every_graph_can_have_a_console(kind: str) -> None:
     spec = build_graph(GraphOptions(kind=kind, console="[::1]:9000"))[-1]
     assert (spec.executable, spec.alone) == ("console", True)
     assert (spec.parameters["host"], spec.parameters["port"]) == ("::1", 9000)
+
+
+def test_an_emergency_stop_reaches_a_commander_that_is_found_later(domain: int) -> None:
+    """Pressed while the graph still starts, it must not be lost."""
+    with context_of(domain) as context:
+        node = Node("console", context=context, cli_args=[])
+        late = Node("velocity_commander", context=context, cli_args=[])
+        executor = SingleThreadedExecutor(context=context)
+        executor.add_node(node)
+        executor.add_node(late)
+        robot = GraphRobot(node, ArmConfig.load(), Path())
+        stops: list[Bool] = []
+
+        def stop(_: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+            response.success, response.message = True, "stopped"
+            return response
+
+        async def press_then_start() -> str:
+            pressed = asyncio.ensure_future(robot.emergency_stop())
+            for _ in range(3):  # it is on its way before there is anybody to hear it
+                await asyncio.sleep(0)
+            late.create_subscription(Bool, "emergency_stop", stops.append, COMMAND)
+            late.create_service(Trigger, "~/emergency_stop", stop)
+            while not pressed.done():
+                executor.spin_once(timeout_sec=0.0)
+                await asyncio.sleep(0.001)
+            return pressed.result()
+
+        assert asyncio.run(press_then_start()) == "stopped"
+        for _ in range(100):
+            executor.spin_once(timeout_sec=0.0)
+        assert stops and all(message.data for message in stops)
+        executor.shutdown()
+        node.destroy_node()
+        late.destroy_node()
+
+
+def test_an_emergency_stop_that_nobody_confirms_says_so(domain: int) -> None:
+    with context_of(domain) as context:
+        node = Node("console", context=context, cli_args=[])
+        robot = GraphRobot(node, ArmConfig.load(), Path())
+        with pytest.raises(RobotError, match=r"not confirmed: .*is not there"):
+            asyncio.run(robot.emergency_stop())
+        node.destroy_node()
