@@ -84,7 +84,7 @@ setup(
         "ros": ["ros-rclpy[fastrtps]", *(f"ros-{message}" for message in MESSAGES)],
         # LeRobot's and robomimic's
         "formats": ["av", "h5py", "pyarrow"],
-        "learning": ["onnx", "onnxscript", "scikit-learn", "tensorboard", "torch"],
+        "learning": ["onnx", "onnxscript", "ray", "scikit-learn", "scipy", "tensorboard", "torch"],
     },
     entry_points={
         "console_scripts": [

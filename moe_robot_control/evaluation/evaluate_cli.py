@@ -15,6 +15,7 @@ from tqdm import tqdm
 from moe_robot_control.errors import MoeRobotControlError
 from moe_robot_control.evaluation import (
     awac_cli,
+    mix_and_match_cli,
     multitask_cli,
     perception_accuracy,
     roman_cli,
@@ -44,6 +45,7 @@ KINDS = {
     "roman": roman_cli,
     "multitask": multitask_cli,
     "awac": awac_cli,
+    "mix-and-match": mix_and_match_cli,
     "perception": perception_accuracy,
 }
 PLAIN = "plain_"
@@ -87,6 +89,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "roman": "noise, disturbances, rivals and ablations",
         "multitask": "one network for all skills, and its rivals",
         "awac": "fine-tuning from demonstrations, and its rivals",
+        "mix-and-match": "curricula of agents from simple to complex",
         "perception": "position errors on held-out renders",
     }
     for name, module in KINDS.items():

@@ -12,6 +12,7 @@ import torch
 
 from moe_robot_control.demonstrations.episode import hash_episodes, load_episodes
 from moe_robot_control.learning import (
+    mix_and_match_cli,
     multitask_training,
     online_training,
     perception_training,
@@ -45,6 +46,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     multitask = kinds.add_parser("multitask", help="one policy for all skills by multi-task SAC")
     multitask_training.add_arguments(multitask)
     multitask.set_defaults(train=multitask_training.run)
+    mix_and_match = kinds.add_parser(
+        "mix-and-match", help="agents from simple to complex, of which a mixture acts (Mix & Match)"
+    )
+    mix_and_match_cli.add_arguments(mix_and_match)
+    mix_and_match.set_defaults(train=mix_and_match_cli.run)
     online = kinds.add_parser(
         "online", help="one skill by AWAC or a rival of it, without the graph"
     )

@@ -1,0 +1,195 @@
+"""The three curricula: which agents, on which tasks, from simple to complex."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from moe_robot_control.learning.agents import (
+    Agent,
+    CoarseAgent,
+    FeedForward,
+    GaussianAgent,
+    PerTask,
+    Recurrent,
+    coarse_directions,
+)
+from moe_robot_control.learning.bench_suite import BenchSuite
+from moe_robot_control.learning.mix_and_match_config import MixAndMatchConfig
+from moe_robot_control.learning.networks import skill_features
+from moe_robot_control.learning.task_suites import Step, TaskSuite, run_episodes
+from moe_robot_control.policies.spaces import (
+    ACTION_SIZE,
+    SHARED_OBSERVATION_SIZE,
+    SKILLS,
+    check_skill,
+)
+
+DEMONSTRATION_SEED = 1_000_000
+"""Demonstrations use the seeds from here on, as recorded ones do."""
+DEMONSTRATION_NOISE = 0.2
+"""Of the teacher's actions (-1 to 1), so that they show how to recover."""
+
+
+@dataclass(frozen=True)
+class Curriculum:
+    """What is learned, and by whom.
+
+    Attributes:
+        name: out of `mix_and_match_config.CURRICULA`.
+        tasks: skills; with more than one, observations end in the task as one-hot.
+        agents: builds those that take part, from simple to complex.
+        suite: builds n environments of each task.
+        judged_alone: whether a population compares what the last agent does alone, rather than
+            the mixture; where the mixture's success is that of agents that are thrown away.
+    """
+
+    name: str
+    tasks: tuple[str, ...]
+    agents: Callable[[], list[Agent]]
+    suite: Callable[[int], TaskSuite]
+    judged_alone: bool
+
+    @property
+    def num_inputs(self) -> int:
+        """Length of an observation."""
+        return SHARED_OBSERVATION_SIZE + (len(self.tasks) if len(self.tasks) > 1 else 0)
+
+    def observe(self, states: np.ndarray) -> Tensor:
+        """What agents see: (M, n, d) as (M n, d), with the task where there are several."""
+        x = torch.from_numpy(states.reshape(-1, states.shape[-1]).astype(np.float32))
+        if len(self.tasks) == 1:
+            return x
+        tasks = torch.eye(len(self.tasks)).repeat_interleave(states.shape[1], dim=0)
+        return torch.cat([x, tasks], dim=1)
+
+    def demonstrations(self, count: int) -> tuple[Tensor, Tensor] | None:
+        """Observations (N, d) and actions (N, a) of `count` episodes of each task; None of 0."""
+        if not count:
+            return None
+        suite, rng = self.suite(count), np.random.default_rng(DEMONSTRATION_SEED)
+        labels: list[np.ndarray] = []
+
+        def policy(states: np.ndarray) -> np.ndarray:
+            labels.append(suite.teach())
+            noise = DEMONSTRATION_NOISE * rng.standard_normal(labels[-1].shape)
+            return np.clip(labels[-1] + noise, -1.0, 1.0)
+
+        observations, actions = [], []
+        for running, states, _, _ in run_episodes(suite, policy, DEMONSTRATION_SEED):
+            at = torch.from_numpy(running.reshape(-1))
+            observations.append(self.observe(states)[at])
+            taught = labels[-1].reshape(-1, ACTION_SIZE).astype(np.float32)
+            actions.append(torch.from_numpy(taught)[at])
+        return torch.cat(observations), torch.cat(actions).clamp(-1.0, 1.0)
+
+
+class HidingSuite:
+    """Tasks whose objects are seen only in the first steps of an episode; see `TaskSuite`."""
+
+    def __init__(self, suite: TaskSuite, visible_steps: int) -> None:
+        """Hide them after so many steps."""
+        self.names, self.num_envs = suite.names, suite.num_envs
+        self.num_inputs, self.num_actions = suite.num_inputs, suite.num_actions
+        self.features = suite.features
+        self._suite, self._visible = suite, visible_steps
+        self._steps = np.zeros((len(self.names), self.num_envs), dtype=int)
+
+    def reset(self, seed: int) -> np.ndarray:
+        """See `TaskSuite`."""
+        self._steps[:] = 0
+        return self._hidden(self._suite.reset(seed))
+
+    def step(self, actions: np.ndarray) -> Step:
+        """See `TaskSuite`."""
+        step = self._suite.step(actions)
+        self._steps = np.where(step.valid, self._steps + 1, 0)
+        step.states = self._hidden(step.states)
+        return step
+
+    def teach(self) -> np.ndarray:
+        """See `TaskSuite`; the teacher sees everything."""
+        return self._suite.teach()
+
+    def _hidden(self, states: np.ndarray) -> np.ndarray:
+        states = states.copy()
+        states[self._steps >= self._visible, 4:] = 0.0
+        return states
+
+
+def build_curriculum(name: str, config: MixAndMatchConfig, num_threads: int = 0) -> Curriculum:
+    """A curriculum of `mix_and_match_config.CURRICULA`, with the agents that `config` asks for.
+
+    Raises:
+        UnknownSkillError: no such skill.
+    """
+    tasks = SKILLS if name == "multitask" else (check_skill(config.skill),)
+
+    def suite(count: int) -> TaskSuite:
+        bench = BenchSuite(count, tasks, num_threads, config.handed_over)
+        return HidingSuite(bench, config.visible_steps) if config.visible_steps else bench
+
+    def agents() -> list[Agent]:
+        pair = _BUILDERS[name](config)
+        return {"simple": pair[:1], "complex": pair[1:], "both": pair}[config.agents]
+
+    return Curriculum(name, tasks, agents, suite, judged_alone=name == "multitask")
+
+
+def _actions(config: MixAndMatchConfig) -> list[Agent]:
+    def trunk() -> FeedForward:
+        return FeedForward(SHARED_OBSERVATION_SIZE, skill_features, config.width)
+
+    return [
+        CoarseAgent(trunk(), coarse_directions(), config.coarse_std),
+        GaussianAgent(trunk(), ACTION_SIZE, config.initial_std),
+    ]
+
+
+def _architecture(config: MixAndMatchConfig) -> list[Agent]:
+    parts = (SHARED_OBSERVATION_SIZE, skill_features, config.width)
+    return [
+        GaussianAgent(trunk, ACTION_SIZE, config.initial_std)
+        for trunk in (FeedForward(*parts), Recurrent(*parts))
+    ]
+
+
+def _multitask(config: MixAndMatchConfig) -> list[Agent]:
+    count = len(SKILLS)
+    size = SHARED_OBSERVATION_SIZE + count
+    own = PerTask(size, skill_features, config.width, count)
+    shared = FeedForward(size, _with_task, config.width)
+    return [
+        GaussianAgent(own, ACTION_SIZE, config.initial_std, count),
+        GaussianAgent(shared, ACTION_SIZE, config.initial_std),
+    ]
+
+
+def _with_task(x: Tensor) -> Tensor:
+    states, tasks = x[:, :SHARED_OBSERVATION_SIZE], x[:, SHARED_OBSERVATION_SIZE:]
+    return torch.cat([skill_features(states), tasks], dim=1)
+
+
+class DeployableActor(nn.Module):
+    """An agent without memory, as `multitask_training.DeployedPolicy` takes actors."""
+
+    def __init__(self, agent: GaussianAgent, several_tasks: bool) -> None:
+        super().__init__()
+        self._agent, self._several = agent, several_tasks
+
+    def forward(self, states: Tensor, tasks: Tensor) -> Tensor:
+        """The answer before tanh, twice: the second half is not looked at. -> (n, 2 a)."""
+        x = torch.cat([states, tasks], dim=1) if self._several else states
+        raw = self._agent.policy(self._agent.trunk.encode(x))
+        return torch.cat([raw, raw], dim=1)
+
+
+_BUILDERS: dict[str, Callable[[MixAndMatchConfig], list[Agent]]] = {
+    "actions": _actions,
+    "architecture": _architecture,
+    "multitask": _multitask,
+}

@@ -1,0 +1,286 @@
+"""The mixture, its limits at alpha = 0 and 1, and learning from it."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+import torch
+
+from moe_robot_control.learning.agents import (
+    Agent,
+    CoarseAgent,
+    FeedForward,
+    GaussianAgent,
+    PerTask,
+    Recurrent,
+    coarse_directions,
+)
+from moe_robot_control.learning.curricula import Curriculum, HidingSuite
+from moe_robot_control.learning.mix_and_match import (
+    MixedPolicy,
+    curriculum_weights,
+    mixed_log_prob,
+    pupil_of,
+    transfer_loss,
+)
+from moe_robot_control.learning.mix_and_match_config import load_mix_and_match_config
+from moe_robot_control.learning.mix_and_match_trainer import (
+    MixAndMatchTrainer,
+    from_bytes,
+    to_bytes,
+)
+from moe_robot_control.learning.task_suites import Step
+
+
+def plain(x: torch.Tensor) -> torch.Tensor:
+    return x
+
+
+@dataclass
+class PointSuite:
+    """A point on a line that is to come to where it was told to at the beginning."""
+
+    num_envs: int
+    length: int = 8
+    names: tuple[str, ...] = ("point",)
+    num_inputs: int = 12
+    num_actions: int = 4
+    features = staticmethod(plain)
+
+    def reset(self, seed: int) -> np.ndarray:
+        self._rng = np.random.default_rng(seed)
+        self._goal = self._rng.uniform(-1, 1, (1, self.num_envs))
+        self._at = np.zeros((1, self.num_envs))
+        self._time = np.zeros((1, self.num_envs), dtype=int)
+        self._over = np.zeros((1, self.num_envs), dtype=bool)
+        return self._states()
+
+    def step(self, actions: np.ndarray) -> Step:
+        valid = ~self._over
+        new = self._rng.uniform(-1, 1, (1, self.num_envs))
+        before = np.abs(self._at - self._goal)
+        moved = self._at + 0.4 * actions[..., 0]
+        self._goal = np.where(valid, self._goal, new)
+        self._at = np.where(valid, moved, 0.0)
+        self._time = np.where(valid, self._time + 1, 0)
+        away = np.abs(self._at - self._goal)
+        success = valid & (away < 0.15)
+        self._over = success | (self._time >= self.length)
+        rewards = np.where(valid, before - away, 0.0) + 5.0 * success
+        return Step(self._states(), rewards, success, self._over.copy(), valid, success)
+
+    def teach(self) -> np.ndarray:
+        actions = np.zeros((1, self.num_envs, 4))
+        actions[..., 0] = np.clip((self._goal - self._at) / 0.4, -1, 1)
+        return actions
+
+    def _states(self) -> np.ndarray:
+        states = np.zeros((1, self.num_envs, 12))
+        states[..., 0], states[..., 4] = self._at, self._goal
+        return states
+
+
+def pair(width: int = 16, recurrent: bool = False) -> list[Agent]:
+    trunk = Recurrent if recurrent else FeedForward
+    return [
+        CoarseAgent(FeedForward(12, plain, width), coarse_directions(), 0.1),
+        GaussianAgent(trunk(12, plain, width), 4, 0.5),
+    ]
+
+
+def curriculum(agents=pair) -> Curriculum:
+    return Curriculum("actions", ("push_button",), agents, PointSuite, judged_alone=False)
+
+
+def config(method: str = "mix_and_match", **changes):
+    small = {
+        "steps": 4096, "num_envs": 16, "rollout_steps": 16, "width": 16, "evaluate_every": 2048,
+        "evaluation_episodes": 32, "learner_learning_rate": 0.003,
+    }  # fmt: skip
+    return load_mix_and_match_config("actions", method, overrides=small | changes)[0]
+
+
+def parameters(agent: Agent) -> torch.Tensor:
+    return torch.cat([p.detach().flatten() for p in agent.parameters()])
+
+
+def test_weights_slide_from_one_agent_to_the_next() -> None:
+    assert curriculum_weights(0.0, 2) == [1.0, 0.0]
+    assert curriculum_weights(0.25, 2) == [0.75, 0.25]
+    assert curriculum_weights(1.0, 2) == [0.0, 1.0]
+    assert curriculum_weights(1.5, 4) == [0.0, 0.5, 0.5, 0.0]
+    assert [pupil_of(p, 3) for p in (0.0, 0.9, 1.0, 2.0)] == [1, 1, 2, None]
+    with pytest.raises(ValueError, match="not within 0 and 1"):
+        curriculum_weights(1.1, 2)
+
+
+def test_the_mixture_draws_each_agent_by_its_weight() -> None:
+    """Frequencies, and the density that is told of a draw."""
+    torch.manual_seed(0)
+    agents = pair()
+    with torch.no_grad():
+        agents[0].policy.bias[:] = torch.where(torch.arange(14) == 2, 10.0, 0.0)  # x, open
+        agents[1].policy.bias[:] = torch.tensor([-3.0, 0.0, 0.0, 0.0])
+        agents[1].log_std[:] = -3.0
+    count = 4000
+    policy = MixedPolicy(agents, 0.3, count, torch.Generator().manual_seed(0))
+    x, begins = torch.zeros(count, 12), torch.ones(count, dtype=torch.bool)
+    actions, log_probs, values = policy.act(x, begins)
+    assert float((actions[:, 0] < 0).float().mean()) == pytest.approx(0.3, abs=0.03)
+    found = [agent(x[None], agent.memory(count), begins[None]) for agent in agents]
+    expected = mixed_log_prob([f[0] for f in found], actions[None], [0.7, 0.3])[0]
+    torch.testing.assert_close(log_probs, expected)
+    torch.testing.assert_close(values, (0.7 * found[0][1] + 0.3 * found[1][1])[0])
+
+
+@pytest.mark.parametrize(("position", "which"), [(0.0, 0), (1.0, 1)])
+def test_at_its_ends_the_mixture_is_one_agent_exactly(position: float, which: int) -> None:
+    """Draws, densities and all that is learned are bit for bit those of that agent alone."""
+    torch.manual_seed(1)
+    agents = pair()
+    both = MixAndMatchTrainer(curriculum(lambda: copy.deepcopy(agents)), config(), 3)
+    alone = MixAndMatchTrainer(
+        curriculum(lambda: copy.deepcopy(agents[which : which + 1])), config(), 3
+    )
+    before = parameters(both.agents[which])
+    both.advance(1024, lambda: position)
+    alone.advance(1024, lambda: 0.0)
+    learned = parameters(both.agents[which])
+    assert torch.equal(learned, parameters(alone.agents[0]))
+    assert not torch.equal(learned, before)
+
+
+def test_transfer_fades_with_alpha_and_goes_one_way() -> None:
+    torch.manual_seed(0)
+    agents = pair()
+    x, begins = torch.randn(5, 3, 12), torch.zeros(5, 3, dtype=torch.bool)
+
+    def gradients(position: float) -> list[torch.Tensor]:
+        for agent in agents:
+            agent.zero_grad()
+        found = [agent(x, agent.memory(3), begins)[0] for agent in agents]
+        loss = transfer_loss(found, position).mean()
+        if loss.requires_grad:
+            loss.backward()
+        known = [[p.grad for p in a.parameters() if p.grad is not None] for a in agents]
+        return [torch.cat([torch.zeros(1), *(g.flatten() for g in some)]) for some in known]
+
+    to_teacher, to_student = gradients(0.0)
+    assert to_teacher.abs().sum() == 0.0 and to_student.abs().sum() > 0.0
+    torch.testing.assert_close(gradients(0.75)[1], 0.25 * to_student)
+    assert all(g.abs().sum() == 0.0 for g in gradients(1.0))
+
+
+def test_the_student_comes_to_act_as_its_teacher() -> None:
+    torch.manual_seed(0)
+    trainer = MixAndMatchTrainer(curriculum(), config("distillation"), 0)
+    assert trainer.success(1.0)[0] < 0.7
+    trainer.advance(4096, lambda: 0.0)  # only the teacher acts
+    assert trainer.success(1.0)[0] > 0.9
+
+
+@pytest.mark.parametrize("recurrent", [False, True])
+def test_a_curriculum_learns_and_goes_on_after_an_interruption(tmp_path, recurrent: bool) -> None:
+    settings = config(steps=12288, alpha_end=0.6)
+
+    def build() -> MixAndMatchTrainer:
+        return MixAndMatchTrainer(curriculum(lambda: pair(16, recurrent)), settings, 0)
+
+    whole = build()
+    whole.run(tmp_path / "whole")
+    assert whole.curve[0]["position"] == 0.0 and whole.curve[-1]["position"] == 1.0
+    assert whole.curve[-1]["last"][0] > 0.8
+    again = build()
+    again.run(tmp_path / "whole")  # there is nothing left to do
+    assert again.curve == whole.curve
+    assert torch.equal(parameters(again.agents[1]), parameters(whole.agents[1]))
+
+
+def test_a_state_travels_as_bytes() -> None:
+    first = MixAndMatchTrainer(curriculum(), config(), 0)
+    first.advance(512, lambda: 0.5)
+    second = MixAndMatchTrainer(curriculum(), config(), 1)
+    second.restore(from_bytes(to_bytes(first.state())))
+    for a, b in zip(first.agents, second.agents, strict=True):
+        assert torch.equal(parameters(a), parameters(b))
+    assert second.steps == first.steps == 512 and list(second.returns) == list(first.returns)
+
+
+def test_three_agents() -> None:
+    """The curriculum passes over the middle one."""
+    torch.manual_seed(0)
+
+    def three() -> list[Agent]:
+        return [*pair(), GaussianAgent(FeedForward(12, plain, 32), 4, 0.5)]
+
+    trainer = MixAndMatchTrainer(curriculum(three), config(steps=1024), 0)
+    assert trainer.scheduled_position() == 0.0
+    before = [parameters(agent) for agent in trainer.agents]
+    trainer.advance(256, lambda: 1.5)
+    changed = [
+        not torch.equal(parameters(a), b) for a, b in zip(trainer.agents, before, strict=True)
+    ]
+    assert changed == [False, True, True]
+
+
+def test_memory_is_forgotten_where_an_episode_begins() -> None:
+    torch.manual_seed(0)
+    agent = GaussianAgent(Recurrent(12, plain, 8), 4, 0.5)
+    x = torch.randn(6, 2, 12)
+    begins = torch.zeros(6, 2, dtype=torch.bool)
+    begins[3, 0] = True
+    found, values, _ = agent(x, agent.memory(2), begins)
+    alone, value, _ = agent(x[3:, :1], agent.memory(1), begins[3:, :1])
+    torch.testing.assert_close(found.mean[3:, :1], alone.mean)
+    torch.testing.assert_close(values[3:, :1], value)
+    # step by step it is the same
+    memory, steps = agent.memory(2), []
+    for t in range(6):
+        one, _, memory = agent(x[t : t + 1], memory, begins[t : t + 1])
+        steps.append(one.mean)
+    torch.testing.assert_close(torch.cat(steps), found.mean)
+
+
+def test_each_task_has_its_own_network() -> None:
+    torch.manual_seed(0)
+    trunk = PerTask(14, plain, 8, 2)
+    agent = GaussianAgent(trunk, 4, 0.5, num_tasks=2)
+    x = torch.randn(3, 4, 14)
+    x[..., 12:] = torch.eye(2)[torch.tensor([0, 1, 0, 1])]
+    begins = torch.zeros(3, 4, dtype=torch.bool)
+    loss = agent(x, agent.memory(4), begins)[0].mean[:, [0, 2]].sum()
+    loss.backward()
+    assert all(p.grad is None or p.grad.abs().sum() == 0 for p in trunk.networks[1].parameters())
+    assert any(p.grad.abs().sum() > 0 for p in trunk.networks[0].parameters())
+
+
+def test_objects_are_hidden_after_their_time_in_every_episode() -> None:
+    suite = HidingSuite(PointSuite(3, length=5), visible_steps=2)
+    states = suite.reset(0)
+    assert states[0, :, 4].all()
+    seen = []
+    for _ in range(7):
+        step = suite.step(np.zeros((1, 3, 4)))
+        seen.append(bool(step.states[0, 0, 4] != 0.0))
+    # step 6 begins another episode
+    assert seen == [True, False, False, False, False, True, True]
+
+
+def test_demonstrations_are_the_teachers() -> None:
+    found = curriculum().demonstrations(5)
+    assert found is not None
+    observations, actions = found
+    expected = ((observations[:, 4] - observations[:, 0]) / 0.4).clamp(-1.0, 1.0)
+    torch.testing.assert_close(actions[:, 0], expected.float())
+    assert curriculum().demonstrations(0) is None
+
+
+def test_cloning_teaches_what_was_demonstrated() -> None:
+    settings = config("complex", demonstrations=20)
+    settings = replace(settings, learner=replace(settings.learner, cloning_weight=5.0))
+    trainer = MixAndMatchTrainer(curriculum(lambda: pair()[1:]), settings, 0)
+    trainer.advance(4096, lambda: 0.0)
+    assert trainer.success(0.0)[0] > 0.9
