@@ -19,9 +19,10 @@ from typing import Any
 
 from mcap.exceptions import McapError
 from mcap.reader import McapReader, make_reader
-from mcap.writer import CompressionType, Writer
+from mcap.writer import CompressionType
 
 from moe_robot_control.demonstrations.episode import METADATA, EpisodeError
+from moe_robot_control.demonstrations.lean_writer import LeanWriter
 from moe_robot_control.demonstrations.messages import definition
 from moe_robot_control.demonstrations.rosbag import write_bag_metadata
 
@@ -61,7 +62,7 @@ class EpisodeFile:
         except OSError as error:
             raise EpisodeError(f"{folder}: cannot be written: {error.strerror}") from error
         # JPEG does not shrink, and the rest is small: fast compression is enough
-        self._writer = Writer(self._stream, _CHUNK_SIZE, CompressionType.LZ4)
+        self._writer = LeanWriter(self._stream, folder, _CHUNK_SIZE, CompressionType.LZ4)
         self._writer.start("ros2", "moe_robot_control")
         self._schemas: dict[str, int] = {}
         self._channels: dict[str, tuple[int, str]] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -40,6 +41,37 @@ def recorder(tmp_path: Path) -> Iterator[Recorder]:
 def fill(recorder: Recorder, count: int) -> None:
     for i in range(count):
         assert recorder.put("emergency_stop", BOOL, 10**9 + i, 10 * i, TRUE)
+
+
+def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
+    """Two hundred chunks more cost nothing; each is in the file's index at the end."""
+    file = EpisodeFile(tmp_path / "long", {})
+
+    def chunks(count: int) -> None:
+        for i in range(count):
+            for topic in range(20):
+                file.write(f"topic_{topic}", BOOL, 10**9 + i, i, TRUE)
+            file.flush()
+
+    chunks(50)
+    tracemalloc.start()
+    try:
+        chunks(50)
+        before, _ = tracemalloc.get_traced_memory()
+        chunks(200)
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert after - before < 20_000
+    file.close()
+    with file.path.open("rb") as stream:
+        summary = make_reader(stream).get_summary()
+    assert len(summary.chunk_indexes) == summary.statistics.chunk_count == 300
+    assert all(len(index.message_index_offsets) == 20 for index in summary.chunk_indexes)
+    assert [path.name for path in file.folder.iterdir() if path.suffix == ".mcap"] == [
+        file.path.name
+    ]
+    assert len(messages_of(file.folder)) == 6000
 
 
 def messages_of(folder: Path) -> list[tuple[str, int, int]]:
