@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from moe_robot_control.errors import MoeRobotControlError
 from moe_robot_control.learning.curricula import build_curriculum
 from moe_robot_control.learning.mix_and_match_config import CURRICULA, load_mix_and_match_config
 from moe_robot_control.learning.mix_and_match_trainer import MixAndMatchTrainer
-from moe_robot_control.learning.mix_and_match_training import AGENTS
+from moe_robot_control.learning.mix_and_match_training import AGENTS, load_agents
 from moe_robot_control.manifest import verify_manifest
 
 FIRST_SEED = 80_000
@@ -138,12 +137,7 @@ def measure(trained: Trained, episodes: int) -> Result:
     )
     curriculum = build_curriculum(trained.curriculum, config)
     trainer = MixAndMatchTrainer(curriculum, config, 0)
-    try:
-        states = torch.load(trained.folder / AGENTS, weights_only=True)
-        for agent, state in zip(trainer.agents, states, strict=True):
-            agent.load_state_dict(state)
-    except Exception as error:  # PyTorch raises many kinds
-        raise MixAndMatchEvaluationError(f"{trained.folder / AGENTS}: unusable: {error}") from error
+    load_agents(trained.folder / AGENTS, trainer.agents)
     shares = trainer.success(len(trainer.agents) - 1.0, episodes, FIRST_SEED)
     counts = {
         task: round(float(share) * episodes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from moe_robot_control.learning.agents import FeedForward, GaussianAgent
+from moe_robot_control.learning.agents import Agent, FeedForward, GaussianAgent
 from moe_robot_control.learning.curricula import Curriculum, DeployableActor, build_curriculum
 from moe_robot_control.learning.export import export_onnx
 from moe_robot_control.learning.mix_and_match_config import (
@@ -242,6 +243,20 @@ def _keep(
         write_manifest(path, **about)
     success = dict(zip(curriculum.tasks, trainer.curve[-1]["last"], strict=True))
     print(f"{folder}: " + ", ".join(f"{task} {share:.0%}" for task, share in success.items()))
+
+
+def load_agents(path: Path, agents: Sequence[Agent]) -> None:
+    """Give agents the weights that a training kept.
+
+    Raises:
+        TrainingError: unreadable, or of other agents.
+    """
+    try:
+        states = torch.load(path, weights_only=True)
+        for agent, state in zip(agents, states, strict=True):
+            agent.load_state_dict(state)
+    except Exception as error:  # PyTorch raises many kinds
+        raise TrainingError(f"{path}: unusable: {error}") from error
 
 
 def deployed_policy(curriculum: Curriculum, agent: GaussianAgent) -> DeployedPolicy:

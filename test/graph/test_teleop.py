@@ -332,6 +332,8 @@ def test_interventions_are_told_from_the_policies_own_actions(
             wanted = {"policy": 1.0, "operator": operator, "moving": 1.0}
             return bool(sources) and wanted.items() <= sources[-1].items()
 
+        # commander and recorder: what is said before they listen is for nobody
+        client.until(lambda: node.count_subscribers("teleop/twist") >= 2, "both listeners")
         pad.tap_until(lambda: status.get("state") == "recording", "a recording", START)
         for _ in range(2):
             client.until(lambda: commands(0.0), "the policy's command")
