@@ -287,7 +287,8 @@ class GraphRobot:
             confirmation = asyncio.ensure_future(self._trigger("velocity_commander/emergency_stop"))
             while not confirmation.done():
                 await asyncio.wait({confirmation}, timeout=_STOP_AGAIN)
-                self._stops.publish(Bool(data=True))
+                if not confirmation.done():
+                    self._stops.publish(Bool(data=True))
             if (error := confirmation.exception()) is None:
                 return confirmation.result()
             if time.monotonic() > deadline:
