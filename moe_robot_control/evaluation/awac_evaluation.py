@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 import sys
 from collections.abc import Sequence
@@ -26,7 +25,7 @@ from moe_robot_control.evaluation.awac_suite import (
     write_curves,
     write_results,
 )
-from moe_robot_control.manifest import describe_run
+from moe_robot_control.evaluation.report import finish_report
 from moe_robot_control.policies.spaces import check_skill
 
 
@@ -104,12 +103,5 @@ def _write_report(
         draw_curves(out / file, own, skill)
         text += [f"## {skill}", "", success_table(skill, results), training_table(own)]
         text += [f"![success of {skill} against robot minutes]({file})", ""]
-    notes = out / "notes.md"
-    if notes.is_file():
-        text.append(notes.read_text().strip())
     write_curves(out / "curves.csv", trained)
-    page = "\n".join(text) + "\n"
-    (out / "README.md").write_text(page)
-    about = describe_run(command) | {"rows": len(results)}
-    (out / "manifest.json").write_text(json.dumps(about, indent=2) + "\n")
-    return page
+    return finish_report(out, text, command, len(results))

@@ -31,8 +31,8 @@ from moe_robot_control.evaluation.mix_and_match_suite import (
     read_results,
     write_results,
 )
+from moe_robot_control.evaluation.report import finish_report
 from moe_robot_control.learning.mix_and_match_config import CURRICULA
-from moe_robot_control.manifest import describe_run
 
 _TITLES = {
     "actions": "Actions: six directions at full speed, or none, to any velocity",
@@ -125,12 +125,5 @@ def _write_report(
                 draw_lineage(out / file, one.metrics["lineage"], one.name)
                 text += [f"### Population, seed {one.seed}", ""]
                 text += [population_table(one.metrics["lineage"]), f"![lineage]({file})", ""]
-    notes = out / "notes.md"
-    if notes.is_file():
-        text.append(notes.read_text().strip())
     (out / "curves.json").write_text(json.dumps(curves(trained)) + "\n")
-    page = "\n".join(text) + "\n"
-    (out / "README.md").write_text(page)
-    about = describe_run(command) | {"rows": len(results)}
-    (out / "manifest.json").write_text(json.dumps(about, indent=2) + "\n")
-    return page
+    return finish_report(out, text, command, len(results))

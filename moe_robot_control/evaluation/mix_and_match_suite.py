@@ -132,9 +132,7 @@ def measure(trained: Trained, episodes: int) -> Result:
         MoeRobotControlError: unusable agents, or settings that are not theirs.
     """
     overrides = {"skill": trained.metrics["skill"]} if trained.metrics["skill"] else {}
-    config, _ = load_mix_and_match_config(
-        trained.curriculum, trained.method, overrides=overrides | {"demonstrations": 0}
-    )
+    config, _ = load_mix_and_match_config(trained.curriculum, trained.method, overrides=overrides)
     curriculum = build_curriculum(trained.curriculum, config)
     trainer = MixAndMatchTrainer(curriculum, config, 0)
     load_agents(trained.folder / AGENTS, trainer.agents)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 import sys
 
@@ -31,6 +30,7 @@ from moe_robot_control.evaluation.multitask_suite import (
     suite_of,
     write_results,
 )
+from moe_robot_control.evaluation.report import finish_report
 from moe_robot_control.evaluation.routing_analysis import (
     draw_by_task,
     draw_likeness,
@@ -39,7 +39,6 @@ from moe_robot_control.evaluation.routing_analysis import (
     load_routing,
 )
 from moe_robot_control.learning.multitask_config import SUITES
-from moe_robot_control.manifest import describe_run
 
 ROUTED = "soft_modular"
 ROUTED_EPISODES = 5
@@ -118,14 +117,7 @@ def _write_report(
         routed = next((one for one in own if one.method == ROUTED), None)
         if routed is not None:
             text += _analyse(args, routed)
-    notes = out / "notes.md"
-    if notes.is_file():
-        text.append(notes.read_text().strip())
-    page = "\n".join(text) + "\n"
-    (out / "README.md").write_text(page)
-    about = describe_run(command) | {"rows": len(results)}
-    (out / "manifest.json").write_text(json.dumps(about, indent=2) + "\n")
-    return page
+    return finish_report(out, text, command, len(results))
 
 
 def _analyse(args: argparse.Namespace, trained: Trained) -> list[str]:

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from moe_robot_control.evaluation.outcome import Outcome
+from moe_robot_control.manifest import describe_run
 from moe_robot_control.policies.spaces import SKILLS
 
 
@@ -155,3 +156,24 @@ def stopped_at(episode: Outcome) -> str:
         return episode.skill
     start = len(SKILLS) - episode.stages_total
     return SKILLS[min(start + episode.stages_done, len(SKILLS) - 1)]
+
+
+def finish_report(folder: Path, text: Sequence[str], command: str, rows: int) -> str:
+    """Write a report's page, which ends with the folder's `notes.md`, and its manifest.
+
+    Args:
+        folder: of `README.md` and `manifest.json`.
+        text: lines of Markdown.
+        command: that made it.
+        rows: how many results it shows.
+
+    Returns:
+        The page.
+    """
+    notes = folder / "notes.md"
+    own = [notes.read_text().strip()] if notes.is_file() else []
+    page = "\n".join([*text, *own]) + "\n"
+    (folder / "README.md").write_text(page)
+    about = describe_run(command) | {"rows": rows}
+    (folder / "manifest.json").write_text(json.dumps(about, indent=2) + "\n")
+    return page

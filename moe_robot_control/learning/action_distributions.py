@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -96,6 +96,21 @@ class Coarse:
 
 
 Distribution = Gaussian | Coarse
+
+
+def of_first_step(distribution: Distribution) -> Distribution:
+    """From sequences of one step, (1, n, ...), to that step, (n, ...)."""
+    if isinstance(distribution, Gaussian):
+        return replace(distribution, mean=distribution.mean[0])
+    return replace(distribution, logits=distribution.logits[0])
+
+
+def detached(distribution: Distribution) -> Distribution:
+    """The same, through which no gradient flows."""
+    if isinstance(distribution, Gaussian):
+        mean, log_std = distribution.mean.detach(), distribution.log_std.detach()
+        return replace(distribution, mean=mean, log_std=log_std)
+    return replace(distribution, logits=distribution.logits.detach())
 
 
 def cross_entropy(first: Distribution, second: Gaussian) -> Tensor:

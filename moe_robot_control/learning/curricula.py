@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -21,7 +21,12 @@ from moe_robot_control.learning.agents import (
 from moe_robot_control.learning.bench_suite import BenchSuite
 from moe_robot_control.learning.mix_and_match_config import MixAndMatchConfig
 from moe_robot_control.learning.networks import skill_features
-from moe_robot_control.learning.task_suites import Step, TaskSuite, run_episodes
+from moe_robot_control.learning.task_suites import (
+    DEMONSTRATION_SEED,
+    Step,
+    TaskSuite,
+    run_episodes,
+)
 from moe_robot_control.policies.spaces import (
     ACTION_SIZE,
     SHARED_OBSERVATION_SIZE,
@@ -29,8 +34,6 @@ from moe_robot_control.policies.spaces import (
     check_skill,
 )
 
-DEMONSTRATION_SEED = 1_000_000
-"""Demonstrations use the seeds from here on, as recorded ones do."""
 DEMONSTRATION_NOISE = 0.2
 """Of the teacher's actions (-1 to 1), so that they show how to recover."""
 
@@ -53,11 +56,7 @@ class Curriculum:
     agents: Callable[[], list[Agent]]
     suite: Callable[[int], TaskSuite]
     judged_alone: bool
-
-    @property
-    def num_inputs(self) -> int:
-        """Length of an observation."""
-        return SHARED_OBSERVATION_SIZE + (len(self.tasks) if len(self.tasks) > 1 else 0)
+    _made: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict, compare=False, repr=False)
 
     def observe(self, states: np.ndarray) -> Tensor:
         """What agents see: (M, n, d) as (M n, d), with the task where there are several."""
@@ -68,9 +67,15 @@ class Curriculum:
         return torch.cat([x, tasks], dim=1)
 
     def demonstrations(self, count: int) -> tuple[Tensor, Tensor] | None:
-        """Observations (N, d) and actions (N, a) of `count` episodes of each task; None of 0."""
-        if not count:
-            return None
+        """Observations (N, d) and actions (N, a) of `count` episodes of each task; None of 0.
+
+        They are made once.
+        """
+        if count and count not in self._made:
+            self._made[count] = self._demonstrated(count)
+        return self._made.get(count)
+
+    def _demonstrated(self, count: int) -> tuple[Tensor, Tensor]:
         suite, rng = self.suite(count), np.random.default_rng(DEMONSTRATION_SEED)
         labels: list[np.ndarray] = []
 

@@ -8,6 +8,7 @@ is with agent k, between k and k + 1 those two share it. For two agents it is th
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +18,9 @@ from torch import Tensor, nn
 
 from moe_robot_control.learning.action_distributions import (
     Distribution,
+    detached,
     mixture_log_prob,
+    of_first_step,
     transfer,
 )
 from moe_robot_control.learning.agents import Agent
@@ -59,6 +62,12 @@ def pupil_of(position: float, count: int) -> int | None:
     return math.floor(position) + 1 if position < count - 1 else None
 
 
+def taking_part(position: float, count: int) -> list[bool]:
+    """Which agents act or learn at a position; the others need not be computed."""
+    pupil = pupil_of(position, count)
+    return [w > 0.0 or i == pupil for i, w in enumerate(curriculum_weights(position, count))]
+
+
 def transfer_loss(distributions: Sequence[Distribution | None], position: float) -> Tensor:
     """(1 - alpha) KL(pi_k || pi_{k+1}) for each step, k being where the curriculum stands. (...).
 
@@ -70,15 +79,7 @@ def transfer_loss(distributions: Sequence[Distribution | None], position: float)
         return torch.zeros_like(present.moments()[0][..., 0])
     teacher, student = distributions[pupil - 1], distributions[pupil]
     left = pupil - position
-    return left * transfer(_constant(teacher), student)
-
-
-def _constant(distribution: Distribution) -> Distribution:
-    fields = {
-        name: value.detach() if isinstance(value, Tensor) else value
-        for name, value in vars(distribution).items()
-    }
-    return type(distribution)(**fields)
+    return left * transfer(detached(teacher), student)
 
 
 @dataclass
@@ -116,10 +117,8 @@ class MixedPolicy:
     ) -> None:
         """Begin to act in `count` environments, with nothing remembered."""
         self._agents, self._generator = agents, generator
-        self.position = position
         self.weights = curriculum_weights(position, len(agents))
-        pupil = pupil_of(position, len(agents))
-        self.active = [w > 0.0 or i == pupil for i, w in enumerate(self.weights)]
+        self.active = taking_part(position, len(agents))
         self._memories = [agent.memory(count) for agent in agents]
 
     def take_over(self, before: MixedPolicy) -> None:
@@ -175,11 +174,7 @@ class MixedPolicy:
             found, value, memory = agent(x[None], self._memories[index], begins[None])
             if remember:
                 self._memories[index] = memory
-            fields = {
-                name: part[0] if isinstance(part, Tensor) and part.dim() == 3 else part
-                for name, part in vars(found).items()
-            }
-            outcome.append((type(found)(**fields), value[0]))
+            outcome.append((of_first_step(found), value[0]))
         return outcome
 
     def _log_prob(
@@ -238,6 +233,7 @@ class MixAndMatchLearner:
             Means over the minibatches, by name.
         """
         config = self.config
+        # a state that is restored brings the rate that it was reached with
         for group in self.optimizer.param_groups:
             group["lr"] = config.learning_rate
         advantages = generalised_advantages(
@@ -259,12 +255,12 @@ class MixAndMatchLearner:
             gone: list[float] = []
             order = torch.randperm(count, generator=generator)
             for pick in order.chunk(config.minibatches):
-                parts = self._losses(lived, advantages, targets, pick, position)
+                parts, kl = self._losses(lived, advantages, targets, pick, position)
                 loss = sum(parts.values())
                 if demonstrations is not None and config.cloning_weight:
                     parts["cloning"] = self._cloning(demonstrations, position, generator)
                     loss = loss + config.cloning_weight * parts["cloning"]
-                gone.append(self._kl)
+                gone.append(kl)
                 self.optimizer.zero_grad()
                 loss.backward()
                 # each by itself: what one agent learns must not slow another
@@ -272,15 +268,17 @@ class MixAndMatchLearner:
                     nn.utils.clip_grad_norm_(agent.parameters(), config.max_gradient_norm)
                 self.optimizer.step()
                 batches += 1
-                for name, part in (parts | {"kl": torch.tensor(self._kl)}).items():
-                    sums[name] = sums.get(name, 0.0) + float(part.detach())
+                told = {name: float(part.detach()) for name, part in parts.items()} | {"kl": kl}
+                for name, value in told.items():
+                    sums[name] = sums.get(name, 0.0) + value
             if sum(gone) / len(gone) > config.target_kl:
                 break
         return {name: value / batches for name, value in sums.items()}
 
     def _losses(
         self, lived: Sequences, advantages: Tensor, targets: Tensor, pick: Tensor, position: float
-    ) -> dict[str, Tensor]:
+    ) -> tuple[dict[str, Tensor], float]:
+        """Parts of a minibatch's loss, and how far the mixture has gone from what collected."""
         config, count = self.config, len(self.agents)
         weights, pupil = curriculum_weights(position, count), pupil_of(position, count)
         x, begins = lived.observations[:, pick], lived.begins[:, pick]
@@ -299,8 +297,8 @@ class MixAndMatchLearner:
         old = lived.log_probs[:, pick][valid]
         surrogate = clipped_surrogate_loss(log_probs, old, advantages[:, pick][valid], config.clip)
         ratio = log_probs.detach() - old
-        # Schulman's estimate of the divergence from the mixture that collected
-        self._kl = float((ratio.exp() - 1.0 - ratio).mean())
+        # Schulman's estimate
+        kl = float((ratio.exp() - 1.0 - ratio).mean())
         value = mixed_value(values, weights)
         explored = [
             w * d.exploration() for d, w in zip(distributions, weights, strict=True) if w > 0.0
@@ -316,19 +314,16 @@ class MixAndMatchLearner:
             )
             apart = (values[pupil] - values[pupil - 1].detach())[valid].square().mean()
             parts["value_transfer"] = config.value_transfer_weight * (pupil - position) * apart
-        return parts
+        return parts, kl
 
     def _cloning(
         self, demonstrations: tuple[Tensor, Tensor], position: float, generator: torch.Generator
     ) -> Tensor:
         observations, actions = demonstrations
         pick = torch.randint(len(observations), (256,), generator=generator)
-        weights = curriculum_weights(position, len(self.agents))
-        pupil = pupil_of(position, len(self.agents))
+        begins = torch.ones(1, len(pick), dtype=torch.bool)
         losses = []
-        for index, agent in enumerate(self.agents):
-            if weights[index] > 0.0 or index == pupil:
-                begins = torch.ones(1, len(pick), dtype=torch.bool)
-                found, _, _ = agent(observations[pick][None], agent.memory(len(pick)), begins)
-                losses.append((found.moments()[0][0] - actions[pick]).square().mean())
+        for agent in itertools.compress(self.agents, taking_part(position, len(self.agents))):
+            found, _, _ = agent(observations[pick][None], agent.memory(len(pick)), begins)
+            losses.append((found.moments()[0][0] - actions[pick]).square().mean())
         return torch.stack(losses).sum()

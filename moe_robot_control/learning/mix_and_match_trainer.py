@@ -24,10 +24,8 @@ from moe_robot_control.learning.mix_and_match import (
     Sequences,
 )
 from moe_robot_control.learning.mix_and_match_config import MixAndMatchConfig
-from moe_robot_control.learning.task_suites import TaskSuite, run_episodes
+from moe_robot_control.learning.task_suites import EVALUATION_SEED, TaskSuite, run_episodes
 
-EVALUATION_SEED = 2_000_000
-"""Evaluations while training use the seeds from here on: neither demonstrated nor tested."""
 CHECKPOINT_EVERY = 10
 """Updates."""
 
@@ -55,7 +53,6 @@ class MixAndMatchTrainer:
         self._generator = torch.Generator().manual_seed(seed)
         self.agents: list[Agent] = curriculum.agents()
         self._learner = MixAndMatchLearner(self.agents, config.learner)
-        self._demonstrations = curriculum.demonstrations(config.demonstrations)
         self._suites = {} if suites is None else suites
         self.curve: list[dict[str, Any]] = []
         """At every evaluation: `steps`, `position`, and success of each task by the `mixture`
@@ -125,6 +122,7 @@ class MixAndMatchTrainer:
             return {}
         if not self.curve:
             self.evaluate(position())
+        taught = self.curriculum.demonstrations(self.config.demonstrations)
         until = self.steps + steps
         suite = self._suite("train", self.config.num_envs)
         # another sequence of episodes after an interruption
@@ -139,7 +137,7 @@ class MixAndMatchTrainer:
                 fresh.take_over(policy)
             policy = fresh
             lived = runner.live(policy, self.config, self.returns)
-            figures = self._learner.update(lived, now, self._generator, self._demonstrations)
+            figures = self._learner.update(lived, now, self._generator, taught)
             before = self.steps // self.config.evaluate_every
             self._updates += 1
             if self.steps // self.config.evaluate_every > before or self.steps >= until:

@@ -7,6 +7,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,6 @@ from moe_robot_control.learning.mix_and_match_config import (
     load_mix_and_match_config,
 )
 from moe_robot_control.learning.mix_and_match_trainer import (
-    EVALUATION_SEED,
     MixAndMatchTrainer,
     from_bytes,
     to_bytes,
@@ -32,7 +32,7 @@ from moe_robot_control.learning.multitask_training import DeployedPolicy
 from moe_robot_control.learning.networks import num_parameters
 from moe_robot_control.learning.population import Event, Explored, Population, Progress, Work
 from moe_robot_control.learning.settings import TrainingError
-from moe_robot_control.learning.task_suites import TaskSuite
+from moe_robot_control.learning.task_suites import EVALUATION_SEED, TaskSuite
 from moe_robot_control.manifest import sha256_of, write_manifest
 from moe_robot_control.policies.spaces import (
     ACTION_HIGH,
@@ -104,8 +104,7 @@ class MemberTraining:
             entropy_weight=work.settings["entropy_weight"],
         )
         config = replace(self.config, learner=learner)
-        curriculum = build_curriculum(self.curriculum, self.config, num_threads=1)
-        suites = _SUITES.setdefault((self.curriculum, self.config), {})
+        curriculum, suites = _built(self.curriculum, self.config)
         trainer = MixAndMatchTrainer(curriculum, config, work.seed, suites)
         if work.state is not None:
             trainer.restore(from_bytes(work.state))
@@ -121,7 +120,9 @@ class MemberTraining:
         return Progress(to_bytes(trainer.state()), scores, dict(trainer.curve[-1]))
 
 
-_SUITES: dict[tuple[str, MixAndMatchConfig], dict[str, TaskSuite]] = {}
+@cache
+def _built(name: str, config: MixAndMatchConfig) -> tuple[Curriculum, dict[str, TaskSuite]]:
+    return build_curriculum(name, config, num_threads=1), {}
 
 
 def first_settings(

@@ -25,10 +25,15 @@ from moe_robot_control.learning.multitask_networks import (
 from moe_robot_control.learning.sac import Batch, MakeNetwork, Replay, SacConfig, SacLearner
 from moe_robot_control.learning.settings import TrainingError
 from moe_robot_control.learning.soft_modularization import SoftModularNetwork
-from moe_robot_control.learning.task_suites import Step, TaskSuite, run_episodes, success_of
+from moe_robot_control.learning.task_suites import (
+    DEMONSTRATION_SEED,
+    EVALUATION_SEED,
+    Step,
+    TaskSuite,
+    run_episodes,
+    success_of,
+)
 
-EVALUATION_SEED = 2_000_000
-DEMONSTRATION_SEED = 1_000_000
 NOISE_MEMORY = 0.8
 """Of the noise on demonstrated actions, from step to step."""
 

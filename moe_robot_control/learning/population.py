@@ -244,6 +244,7 @@ class Population:
             i = running.pop(ready)
             progress = self._result(ready, i, failed)
             if progress is not None:
+                failed[i] = 0
                 self._take(i, progress)
                 self._go_on(i, [replace(member) for member in self.members], progress)
                 self._save()

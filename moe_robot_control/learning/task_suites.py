@@ -11,6 +11,11 @@ import numpy as np
 if TYPE_CHECKING:
     from torch import Tensor
 
+DEMONSTRATION_SEED = 1_000_000
+"""Demonstrations use the seeds from here on, as recorded ones do."""
+EVALUATION_SEED = 2_000_000
+"""Evaluations while training use the seeds from here on: neither demonstrated nor tested."""
+
 
 @dataclass
 class Step:

@@ -283,12 +283,10 @@ class GraphRobot:
         # as nothing reaches a commander that is not discovered yet
         deadline = time.monotonic() + PATIENCE
         while True:
-            self._stops.publish(Bool(data=True))
             confirmation = asyncio.ensure_future(self._trigger("velocity_commander/emergency_stop"))
             while not confirmation.done():
+                self._stops.publish(Bool(data=True))
                 await asyncio.wait({confirmation}, timeout=_STOP_AGAIN)
-                if not confirmation.done():
-                    self._stops.publish(Bool(data=True))
             if (error := confirmation.exception()) is None:
                 return confirmation.result()
             if time.monotonic() > deadline:

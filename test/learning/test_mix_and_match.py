@@ -270,12 +270,13 @@ def test_objects_are_hidden_after_their_time_in_every_episode() -> None:
 
 
 def test_demonstrations_are_the_teachers() -> None:
-    found = curriculum().demonstrations(5)
-    assert found is not None
+    own = curriculum()
+    found = own.demonstrations(5)
+    assert found is not None and own.demonstrations(5) is found
     observations, actions = found
     expected = ((observations[:, 4] - observations[:, 0]) / 0.4).clamp(-1.0, 1.0)
     torch.testing.assert_close(actions[:, 0], expected.float())
-    assert curriculum().demonstrations(0) is None
+    assert own.demonstrations(0) is None
 
 
 def test_cloning_teaches_what_was_demonstrated() -> None:
