@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 
 from moe_robot_control.control.arm_config import ArmConfig, ArmConfigError, Box
@@ -41,8 +43,9 @@ class Clearances:
         count = len(config.joint_names)
         sizes = [2 * count, 6, self._num_hull, len(self._boxes) * len(self._moving)]
         self._ends = np.cumsum(sizes)
-        self.reach = self._reach_of_joints(shape.hull)
-        """No part of the arm is farther from each joint in any pose [m]. Shape (joints,)."""
+        self.reach = self._reaches()
+        """Most that a clearance can change with a turn of each joint [m/rad], or 1 for that joint's
+        own limits. Shape (m, joints)."""
         self._check_home()
 
     def of(self, joint_positions: np.ndarray, frames: Frames) -> np.ndarray:
@@ -66,7 +69,7 @@ class Clearances:
     def some(self, joint_positions: np.ndarray, frames: Frames, chosen: np.ndarray) -> np.ndarray:
         """Columns of `of`, by index in growing order, shape (c,): quicker for a few. (n, c)."""
         ends = self._ends
-        limits, hull, box, pair = np.split(chosen, np.searchsorted(chosen, ends[1:]))
+        limits, hull, box, pair = _split(chosen, ends[1:])
         if len(box):
             return self.of(joint_positions, frames)[:, chosen]
         columns = []
@@ -84,59 +87,79 @@ class Clearances:
             columns.append(distances - self._reach[pair])
         return np.concatenate(columns, axis=-1) if columns else np.empty((len(joint_positions), 0))
 
-    def gradients(self, frames: Frames, columns: np.ndarray) -> np.ndarray:
+    def gradients(self, frames: Frames, chosen: np.ndarray) -> np.ndarray:
         """How some clearances change with the joints of one configuration.
 
         Args:
             frames: of the configuration, n = 1.
-            columns: which of the m clearances. Shape (k,).
+            chosen: which of the m clearances, in growing order. Shape (k,).
 
         Returns:
             Shape (k, joints).
         """
-        ends, cover, count = self._ends, self._cover, len(frames.axes[0])
-        kinds = np.searchsorted(ends, columns, side="right")
-        joint, wall, hull, box, pair = (np.flatnonzero(kinds == kind) for kind in range(5))
-        # a pair has two ends: those of the second spheres come last
-        size = len(columns) + len(pair)
-        directions, points = np.zeros((size, 3)), np.zeros((size, 3))
-        links = np.zeros(size, dtype=int)
-        if len(wall):
-            walls = columns[wall] - ends[0]
-            directions[wall, walls % 3] = np.where(walls < 3, 1.0, -1.0)
-            points[wall], links[wall] = frames.tip, count
-        if len(hull):
-            low = columns[hull] - ends[1]
-            directions[hull, 2] = 1.0
-            points[hull], links[hull] = self._hull.place_some(frames, low)[0], self._hull.links[low]
-        for row in box:
-            which, sphere = divmod(int(columns[row] - ends[2]), len(self._moving))
-            sphere = self._moving[[sphere]]
-            points[row], links[row] = cover.place_some(frames, sphere)[0, 0], cover.links[sphere[0]]
-            directions[row] = _outward(points[row], self._boxes[which])
-        if len(pair):
-            pairs = columns[pair] - ends[3]
-            spheres = np.concatenate([self._first[pairs], self._second[pairs]])
-            rows = np.concatenate([pair, np.arange(len(columns), size)])
-            points[rows], links[rows] = cover.place_some(frames, spheres)[0], cover.links[spheres]
-            apart = points[pair] - points[len(columns) :]
-            apart /= np.maximum(np.linalg.norm(apart, axis=-1, keepdims=True), 1e-9)
-            directions[pair], directions[len(columns) :] = apart, -apart
-        moved = _along(directions, points, links, frames)
-        moved[pair] += moved[len(columns) :]
-        joints = columns[joint]
-        moved[joint, joints % count] = np.where(joints < count, 1.0, -1.0)
-        return moved[: len(columns)]
+        limits, others = _split(chosen, self._ends[1:2])
+        linear, unit = frames.jacobian[0, :3], np.eye(len(frames.axes[0]))
+        rows = [np.concatenate([unit, -unit, linear, -linear])[limits]]
+        if len(others):
+            rows.append(self._gradients_of_spheres(frames, others))
+        return np.concatenate(rows)
 
-    def _reach_of_joints(self, hull: Spheres) -> np.ndarray:
+    def _gradients_of_spheres(self, frames: Frames, chosen: np.ndarray) -> np.ndarray:
+        ends, cover = self._ends, self._cover
+        hull, box, pair = _split(chosen, ends[2:])
+        points, directions, links = [], [], []
+        if len(hull):
+            low = hull - ends[1]
+            points.append(self._hull.place_some(frames, low)[0])
+            directions.append(np.tile([0.0, 0.0, 1.0], (len(hull), 1)))
+            links.append(self._hull.links[low])
+        if len(box):
+            which, sphere = np.divmod(box - ends[2], len(self._moving))
+            centres = cover.place_some(frames, self._moving[sphere])[0]
+            boxes = (self._boxes[i] for i in which)
+            points.append(centres)
+            directions.append(
+                np.array([_outward(*pair) for pair in zip(centres, boxes, strict=True)])
+            )
+            links.append(cover.links[self._moving[sphere]])
+        if len(pair):
+            ones, others = self._first[pair - ends[3]], self._second[pair - ends[3]]
+            here, there = (cover.place_some(frames, ends)[0] for ends in (ones, others))
+            apart = here - there
+            apart /= np.maximum(np.sqrt(np.einsum("ki,ki->k", apart, apart)), 1e-9)[:, None]
+            # the other end's share is added to its pair's
+            points += [here, there]
+            directions += [apart, -apart]
+            links += [cover.links[ones], cover.links[others]]
+        rows = _along(*(np.concatenate(some) for some in (directions, points, links)), frames)
+        if len(pair):
+            rows[len(chosen) - len(pair) : len(chosen)] += rows[len(chosen) :]
+        return rows[: len(chosen)]
+
+    def _reaches(self) -> np.ndarray:
         along, tip = self._kinematics.extent()
-        reach = along[-1] + tip - along
-        for spheres in (self._cover, hull):
-            far = along[spheres.links] + np.linalg.norm(spheres.centres, axis=-1)
-            for joint in range(1, len(along)):
-                behind = far[spheres.links >= joint]
-                reach[joint] = max(reach[joint], behind.max(initial=0.0) - along[joint])
-        return reach[1:]
+        joints, unit = np.arange(1, len(along)), np.eye(len(along) - 1)
+
+        def reach(far: np.ndarray, outer: np.ndarray, inner: np.ndarray) -> np.ndarray:
+            """Of points of the outer links, from joints between them and the inner ones."""
+            between = (joints <= outer[:, None]) & (joints > inner[:, None])
+            return np.where(between, far[:, None] - along[1:], 0.0)
+
+        walls = np.tile(along[-1] + tip - along[1:], (6, 1))
+        rows = [unit, unit, walls]
+        cover = self._cover
+        far = along[cover.links] + np.linalg.norm(cover.centres, axis=-1)
+        if self._hull is not None:
+            links = self._hull.links
+            lengths = np.linalg.norm(self._hull.centres, axis=-1)
+            rows.append(reach(along[links] + lengths, links, np.zeros_like(links)))
+        links = cover.links[self._moving]
+        rows += [reach(far[self._moving], links, np.zeros_like(links))] * len(self._boxes)
+        # which of the two spheres is the outer one differs
+        one, other = cover.links[self._first], cover.links[self._second]
+        outer = np.where(one > other, self._first, self._second)
+        rows.append(reach(far[outer], cover.links[outer], np.minimum(one, other)))
+        return np.concatenate(rows)
 
     def _from_limits(self, q: np.ndarray, frames: Frames) -> np.ndarray:
         """Of joints from their limits and the tip from the walls. Shape (n, 2 joints + 6)."""
@@ -209,6 +232,12 @@ class Clearances:
                 f"arm {self._config.name!r}: at home, 'joints.home', a limit is broken by "
                 f"{-clearances[worst]:.3f}: {self.names[worst]}"
             )
+
+
+def _split(values: np.ndarray, bounds: np.ndarray) -> list[np.ndarray]:
+    """Growing values parted at bounds; quicker than NumPy's `split`."""
+    ends = [0, *np.searchsorted(values, bounds).tolist(), len(values)]
+    return [values[begin:end] for begin, end in itertools.pairwise(ends)]
 
 
 def _along(

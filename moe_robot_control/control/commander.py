@@ -7,7 +7,7 @@ import numpy as np
 from moe_robot_control.control.arm_config import ArmConfig
 from moe_robot_control.control.differential_ik import resolve_rates
 from moe_robot_control.control.guard import Guard
-from moe_robot_control.control.kinematics import Kinematics
+from moe_robot_control.control.kinematics import Frames, Kinematics
 from moe_robot_control.control.ramp import Motion, Ramp
 from moe_robot_control.policies.spaces import ACTION_HIGH, ACTION_LOW
 
@@ -119,7 +119,8 @@ class Commander:
         action = np.clip(
             np.where(usable[:, None], action, [0.0, 0.0, 0.0, np.nan]), ACTION_LOW, ACTION_HIGH
         )
-        velocity = np.where(usable[:, None], self._solve(q, action[:, :3]), 0.0)
+        frames = None if self._guard is None else self.kinematics.frames(q)
+        velocity = np.where(usable[:, None], self._solve(q, action[:, :3], frames), 0.0)
         self._gripper_open |= action[:, 3] > GRIPPER_OPEN_ABOVE
         self._gripper_open &= ~(action[:, 3] < GRIPPER_CLOSE_BELOW)
         config = self.config
@@ -127,7 +128,7 @@ class Commander:
         if self._guard is None:
             self._motion = self._limit(q, velocity)
         else:
-            self._motion = self._guarded(q, velocity) if usable[0] else self._braked()
+            self._motion = self._guarded(q, frames, velocity) if usable[0] else self._braked()
         return self._motion.velocity.copy(), width
 
     def stop(self) -> np.ndarray:
@@ -141,12 +142,11 @@ class Commander:
             raise ValueError(f"{name} has shape {value.shape}, not {(self._batch_size, size)}")
         return value
 
-    def _solve(self, q: np.ndarray, linear: np.ndarray) -> np.ndarray:
+    def _solve(self, q: np.ndarray, linear: np.ndarray, frames: Frames | None) -> np.ndarray:
         config = self.config
-        if self._guard is None:
+        if frames is None:
             position, rotation, jacobian = self.kinematics.forward_and_jacobian(q)
         else:  # the same to rounding, and quicker for one arm
-            frames = self.kinematics.frames(q)
             position, rotation = frames.tip, frames.rotations[:, -1] @ self.kinematics.tip_rotation
             jacobian = frames.jacobian
         linear = np.clip(
@@ -156,13 +156,13 @@ class Commander:
         )
         return resolve_rates(rotation, jacobian, q, linear, config.rotation, config.home)
 
-    def _guarded(self, q: np.ndarray, velocity: np.ndarray) -> Motion:
+    def _guarded(self, q: np.ndarray, frames: Frames, velocity: np.ndarray) -> Motion:
         """The wish, or the largest part of it after which the arm can still come to rest."""
         guard, arm = self._guard, q[0]
-        wish = guard.soften(arm, velocity[0])[None]
+        wish = guard.soften(arm, frames, velocity[0])[None]
         for share in _SHARES:
             motion = self._limit(q, share * wish)
-            if guard.permits(arm, motion):
+            if guard.permits(arm, frames, motion):
                 return motion
         return self._braked()
 
@@ -179,8 +179,6 @@ class Commander:
     def _brake(self, q: np.ndarray, velocity: np.ndarray) -> np.ndarray:
         """Slow joints down before their limits, each by itself."""
         config = self.config
-        return np.clip(
-            velocity,
-            np.minimum(JOINT_LIMIT_GAIN * (config.joint_lower - q), 0.0),
-            np.maximum(JOINT_LIMIT_GAIN * (config.joint_upper - q), 0.0),
-        )
+        lowest = np.minimum(JOINT_LIMIT_GAIN * (config.joint_lower - q), 0.0)
+        highest = np.maximum(JOINT_LIMIT_GAIN * (config.joint_upper - q), 0.0)
+        return np.minimum(np.maximum(velocity, lowest), highest)

@@ -63,15 +63,10 @@ def resolve_rates(
     """`joint_velocities` where the tip's rotation (n, 3, 3) and Jacobian are known already."""
     # axis of R_target R^T, the rotation error to first order
     error = orientation @ np.swapaxes(rotation, -1, -2)
-    angular = 0.5 * np.stack(
-        [
-            error[..., 2, 1] - error[..., 1, 2],
-            error[..., 0, 2] - error[..., 2, 0],
-            error[..., 1, 0] - error[..., 0, 1],
-        ],
-        axis=-1,
-    )
-    wanted = np.concatenate([linear, ORIENTATION_GAIN * angular], axis=-1)
+    wanted = np.empty((*linear.shape[:-1], 6))
+    wanted[..., :3] = linear
+    for row, (j, k) in enumerate(((2, 1), (0, 2), (1, 0)), start=3):
+        wanted[..., row] = ORIENTATION_GAIN * 0.5 * (error[..., j, k] - error[..., k, j])
     transposed = np.swapaxes(jacobian, -1, -2)
     gram = jacobian @ transposed + DAMPING**2 * np.eye(6)
     posture = POSTURE_GAIN * (home - joint_positions)

@@ -6,7 +6,7 @@ import numpy as np
 
 from moe_robot_control.control.arm_config import ArmConfig
 from moe_robot_control.control.clearances import Clearances
-from moe_robot_control.control.kinematics import Kinematics
+from moe_robot_control.control.kinematics import Frames, Kinematics
 from moe_robot_control.control.ramp import Motion, Ramp
 from moe_robot_control.policies.spaces import CONTROL_PERIOD
 
@@ -50,41 +50,42 @@ class Guard:
         self._kinematics = kinematics
         self._ramp = ramp
         self.clearances = Clearances(config, kinematics)
-        self._seen: tuple[np.ndarray, np.ndarray] | None = None
+        self._seen: tuple[Frames, np.ndarray] | None = None
         self.slowed_by = ""
         """What the last wish was slowed down for; empty when it was not."""
 
-    def soften(self, joint_positions: np.ndarray, velocity: np.ndarray) -> np.ndarray:
+    def soften(
+        self, joint_positions: np.ndarray, frames: Frames, velocity: np.ndarray
+    ) -> np.ndarray:
         """A wish [rad/s] that heeds obstacles and singularities; untouched where there are none.
 
-        Shapes (joints,). At configuration `joint_positions` [rad].
+        Shapes (joints,). At configuration `joint_positions` [rad], whose frames (n = 1) are known.
         """
         self.slowed_by = ""
-        speed = float(np.linalg.norm(velocity))
-        if speed < 1e-9:
-            self._seen = None
-            return velocity
-        ahead = joint_positions + _LOOK_AHEAD / speed * velocity
-        configurations = np.stack([joint_positions, ahead])
-        frames = self._kinematics.frames(configurations)
-        here, there = self.clearances.of(configurations, frames)
-        self._seen = joint_positions, here
+        here = self._clearances_at(joint_positions, frames)
         least = -DAMPER_GAIN * (here - RESERVE)
-        too_fast = (there - here) * (speed / _LOOK_AHEAD) < least
-        if too_fast.any():
-            near = np.flatnonzero(too_fast | (here < INFLUENCE))
-            velocity = self._damp(joint_positions, velocity, near, least[near])
-        return self._slow_down(frames.jacobian, velocity)
+        # what cannot come nearer so fast needs no gradient
+        fastest = self.clearances.reach @ np.abs(velocity)
+        near = np.flatnonzero((fastest > -least) | (here < INFLUENCE))
+        if len(near):
+            rows, least = self.clearances.gradients(frames, near), least[near]
+            too_fast = rows @ velocity < least
+            if too_fast.any():
+                heeded = too_fast | (here[near] < INFLUENCE)
+                jacobian = frames.jacobian[0]
+                velocity = self._damp(jacobian, velocity, near[heeded], rows[heeded], least[heeded])
+        return self._slow_down(joint_positions, frames, velocity)
 
-    def permits(self, joint_positions: np.ndarray, motion: Motion) -> bool:
-        """Whether the arm can do this motion's velocity for a tick and then come to rest."""
-        here = self._clearances_at(joint_positions)
+    def permits(self, joint_positions: np.ndarray, frames: Frames, motion: Motion) -> bool:
+        """Whether the arm can do this motion's velocity for a tick and then come to rest.
+
+        At configuration `joint_positions` [rad], shape (joints,), whose frames (n = 1) are known.
+        """
+        here = self._clearances_at(joint_positions, frames)
         velocities = np.concatenate([motion.velocity, self._ramp.way_to_rest(motion)])
         steps = CONTROL_PERIOD * velocities
-        # what the way cannot reach needs no look: no point of the arm moves farther than this
-        turns = np.abs(steps).sum(axis=0)
-        farthest = np.full(len(here), self.clearances.reach @ turns)
-        farthest[: 2 * len(turns)] = np.tile(turns, 2)
+        # what the way cannot reach needs no look
+        farthest = self.clearances.reach @ np.abs(steps).sum(axis=0)
         near = np.flatnonzero(here < farthest + ROUNDING)
         if not len(near):
             return True
@@ -96,24 +97,27 @@ class Guard:
             return False
         return True
 
-    def _clearances_at(self, joint_positions: np.ndarray) -> np.ndarray:
-        """Shape (m,); those of the last wish if it was here."""
-        if self._seen is not None and self._seen[0] is joint_positions:
-            return self._seen[1]
-        q = joint_positions[None]
-        here = self.clearances.of(q, self._kinematics.frames(q))[0]
-        self._seen = joint_positions, here
-        return here
+    def _clearances_at(self, joint_positions: np.ndarray, frames: Frames) -> np.ndarray:
+        """Shape (m,); those of the last look if it was here."""
+        if self._seen is None or self._seen[0] is not frames:
+            self._seen = frames, self.clearances.of(joint_positions[None], frames)[0]
+        return self._seen[1]
 
     def _damp(
-        self, q: np.ndarray, velocity: np.ndarray, near: np.ndarray, least: np.ndarray
+        self,
+        jacobian: np.ndarray,
+        velocity: np.ndarray,
+        near: np.ndarray,
+        rows: np.ndarray,
+        least: np.ndarray,
     ) -> np.ndarray:
-        """Project a velocity until each of the clearances `near` grows by `least` or more."""
-        frames = self._kinematics.frames(q[None])
-        rows = self.clearances.gradients(frames, near)
-        turning = frames.jacobian[0, 3:]
+        """Project a velocity until each of the clearances `near` grows by `least` or more.
+
+        `rows` are their gradients. Shapes (6, j), (j,), (k,), (k, j), (k,) -> (j,).
+        """
+        turning = jacobian[3:]
         square = turning @ turning.T + _DAMPING * np.eye(3)
-        keeping = np.eye(len(q)) - turning.T @ np.linalg.solve(square, turning)
+        keeping = np.eye(len(velocity)) - turning.T @ np.linalg.solve(square, turning)
         moves = rows @ keeping
         # what only turning the tip can avoid is avoided by turning it
         free = np.einsum("ki,ki->k", moves, rows) > 0.05 * np.einsum("ki,ki->k", rows, rows)
@@ -128,10 +132,21 @@ class Guard:
             velocity = velocity + moves[worst] * (lacking[worst] / effect[worst])
         return velocity
 
-    def _slow_down(self, jacobians: np.ndarray, velocity: np.ndarray) -> np.ndarray:
-        """Scale a velocity near a singularity; Jacobians here and a little ahead."""
-        here, ahead = np.linalg.svd(jacobians, compute_uv=False)[:, -1]
-        if here >= SLOW_BELOW or ahead >= here:
+    def _slow_down(
+        self, joint_positions: np.ndarray, frames: Frames, velocity: np.ndarray
+    ) -> np.ndarray:
+        """Scale a velocity that leads further into a singularity."""
+        here = _smallest_singular_value(frames)
+        speed = float(np.linalg.norm(velocity))
+        if here >= SLOW_BELOW or speed < 1e-9:
+            return velocity
+        ahead = joint_positions + _LOOK_AHEAD / speed * velocity
+        if _smallest_singular_value(self._kinematics.frames(ahead[None])) >= here:
             return velocity
         self.slowed_by = self.slowed_by or "singularity"
-        return velocity * max((float(here) - STOP_BELOW) / (SLOW_BELOW - STOP_BELOW), 0.0)
+        return velocity * max((here - STOP_BELOW) / (SLOW_BELOW - STOP_BELOW), 0.0)
+
+
+def _smallest_singular_value(frames: Frames) -> float:
+    """Of the tip's Jacobian."""
+    return float(np.linalg.svd(frames.jacobian[0], compute_uv=False)[-1])

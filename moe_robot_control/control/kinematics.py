@@ -45,7 +45,7 @@ class Frames:
         """The joints' axes. Shape (n, joints, 3)."""
         return self.rotations[:, 1:, :, 2]
 
-    @property
+    @functools.cached_property
     def jacobian(self) -> np.ndarray:
         """Geometric Jacobian of the tip: linear rows, then angular. Shape (n, 6, joints)."""
         axes = self.axes
@@ -191,7 +191,9 @@ def cross(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Cross products along the last axis; much quicker than NumPy's for small arrays."""
     a, b, c = first[..., 0], first[..., 1], first[..., 2]
     x, y, z = second[..., 0], second[..., 1], second[..., 2]
-    return np.stack([b * z - c * y, c * x - a * z, a * y - b * x], axis=-1)
+    product = np.empty(np.broadcast_shapes(first.shape, second.shape))
+    product[..., 0], product[..., 1], product[..., 2] = b * z - c * y, c * x - a * z, a * y - b * x
+    return product
 
 
 @functools.lru_cache(maxsize=8)

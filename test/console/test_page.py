@@ -204,6 +204,7 @@ def test_recording(page: Any, robot: FakeRobot) -> None:
     box.get_by_role("status").get_by_text("a success").wait_for()
     box.get_by_role("button", name="Stop and keep").click()
     until(page, lambda: robot.recorder["state"] == "idle", "end")
+    box.get_by_role("status").get_by_text("ready").wait_for()
     # what has ended is not thrown away by one press
     box.get_by_role("button", name="Discard").click()
     assert ("record", "discard", {}) not in robot.calls

@@ -24,8 +24,8 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     folder = tmp_path_factory.mktemp("policies")
     write_policies(folder)
     experts = (*WEIGHTS, ASLEEP)
-    arm = {"furniture": False, "timeout": 1.0}
-    commander = {"max_age": 0.6, "joint_state_deadline": 0.3}
+    arm = {"furniture": False, "timeout": 1.5}
+    commander = {"max_age": 1.0, "joint_state_deadline": 1.0}
     options = {"experts": experts, "arm": arm, "commander": commander}
     with reserved_domain() as domain, Rig(domain, folder, **options) as rig:
         yield rig
