@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,7 @@ def run_episodes(
         args: parsed options.
         console: for the progress.
         out: folder for the film and the plot; None makes neither.
-        options: of the graph.
+        options: of the graph; where one skill alone is asked for, it has its expert alone.
     """
     if args.episodes < 1:
         raise DemoError(f"--episodes must be 1 or more, not {args.episodes}")
@@ -86,6 +87,10 @@ def run_episodes(
     tasks += [{"scenario": check_scenario(number)} for number in args.scenario or []]
     if not tasks:
         tasks = [{"scenario": number} for number in range(1, NUM_SCENARIOS + 1)]
+    skills = {task.get("skill") for task in tasks}
+    if len(skills) == 1 and None not in skills:
+        # one skill alone needs no other expert's model
+        options = replace(options, skill=tasks[0]["skill"])
     episodes = [task | {"seed": args.seed + i} for task in tasks for i in range(args.episodes)]
     keeper = _Keeper(out) if out is not None else None
     results = []

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
 import pytest
 
+from moe_robot_control.cli import main
 from moe_robot_control.graph import GraphOptions
 from moe_robot_control.nodes.episode_runner import EpisodeError, EpisodeRunner
 from moe_robot_control.policies.gating import HOLD_STEPS, sparsify
@@ -19,6 +22,7 @@ from moe_robot_control.policies.spaces import (
     expert_observation,
     gate_observation,
 )
+from moe_robot_control.share import share_path
 from moe_robot_control.world.envs import BENCH_ID, register
 
 SCENARIO = 2
@@ -107,3 +111,13 @@ def test_a_graph_that_cannot_start_tells_why(models: Path, tmp_path: Path) -> No
     broken = GraphOptions(true_poses=True, model_directory=str(tmp_path / "nowhere"))
     with pytest.raises(EpisodeError, match="nowhere"), EpisodeRunner(broken):
         pass
+
+
+def test_one_expert_is_evaluated_without_any_other_model(tmp_path: Path) -> None:
+    alone, results = tmp_path / "mine", tmp_path / "results.json"
+    alone.mkdir()
+    shutil.copy(share_path("models/policies/push_button.onnx"), alone)
+    words = ["evaluate", "--skill", "push_button", "--models", str(alone), "--episodes", "1"]
+    assert main([*words, "--json", str(results)]) == 0
+    (episode,) = json.loads(results.read_text())["episodes"]
+    assert episode["skill"] == "push_button" and episode["success"]
