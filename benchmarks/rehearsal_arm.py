@@ -68,7 +68,7 @@ class RehearsalArmNode(Node):
     """Drives a `Hardware` by the wall clock.
 
     Every 10 ms it moves the arm up to the present and publishes `joint_states`, however late it
-    is; every fifth time the cameras take images, or where parameter `cameras` is false, it says
+    is; every `frame_ticks`-th time the cameras take images, or where parameter `cameras` is false, it says
     where the objects are, as perception would. `~/limits` (latched JSON, ten times a second)
     tells of the arm: extremes and violations since `~/clear`, commands obeyed, lost and sent,
     whether it brakes, how late the node was at most [s] and for how long the physics was skipped
@@ -110,6 +110,7 @@ class RehearsalArmNode(Node):
         declare("arm", "panda", "Name in config/arms, or path of a YAML file.", fixed=True)
         declare("furniture", True, "The whole bench; false: the arm and its table.", fixed=True)
         declare("cameras", True, "Images; false: true object poses.", fixed=True)
+        declare("frame_ticks", _FRAME, "Control ticks from one image to the next.", 1, 100)
         declare("scenario", 1, "How many skills are to be done.", 1, NUM_SCENARIOS)
         declare("skill", "", "Do only this skill; empty: the scenario.", choices=("", *SKILLS))
         declare("seed", 0, "Seed of the next episode.", 0, 2**31 - 1)
@@ -190,7 +191,7 @@ class RehearsalArmNode(Node):
             # the gripper's speed is not measured
             message.velocity = [*velocities.tolist(), 0.0]
             self._joints_out.publish(message)
-        if self._ticks % _FRAME == 0:
+        if self._ticks % self.parameters["frame_ticks"] == 0:
             if self._state == "running" and self.parameters["furniture"]:
                 self._task.update()
                 self._judge()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -29,10 +30,11 @@ _RADIAL_GAIN = 100.0
 _HEIGHT_GAIN = 1.0
 
 
-def write_policies(folder: Path) -> None:
-    """Write the experts and the gate."""
+def write_policies(folder: Path, turn_rate: float = TURN_RATE) -> None:
+    """Write the experts, who circle at `turn_rate` [rad/s], and the gate."""
+    circle = partial(_circle, turn_rate=turn_rate)
     for skill in SKILLS:
-        _save(folder / f"{skill}.onnx", expert_observation_size(skill), "action", _circle)
+        _save(folder / f"{skill}.onnx", expert_observation_size(skill), "action", circle)
     _save(folder / "manipulation_network.onnx", GATE_OBSERVATION_SIZE, "weights", _constant)
 
 
@@ -52,12 +54,12 @@ def _save(path: Path, size: int, output: str, build) -> None:
     onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=10), path)
 
 
-def _circle(size: int, output: str):
+def _circle(size: int, output: str, turn_rate: float):
     """v = turn x r + k (R^2 - |r|^2) r in the plane, and back to its height; r from the centre."""
     tip = np.zeros((size, 3))
     tip[[0, 1, 2], [0, 1, 2]] = 1.0
     turn = np.zeros((3, 3))
-    turn[0, 1], turn[1, 0], turn[2, 2] = TURN_RATE, -TURN_RATE, -_HEIGHT_GAIN
+    turn[0, 1], turn[1, 0], turn[2, 2] = turn_rate, -turn_rate, -_HEIGHT_GAIN
     node = helper.make_node
     nodes = [
         node("MatMul", ["observation", "tip"], ["position"]),

@@ -34,6 +34,7 @@ class FineTuningConfig:
         evaluate_every: online episodes.
         evaluation_episodes: of each evaluation.
         tolerated_loss: of success, against the best policy; more is rolled back.
+        average_decay: of the moving average of the policy's parameters, which acts.
         awac: of the algorithm.
     """
 
@@ -46,6 +47,7 @@ class FineTuningConfig:
     evaluate_every: int
     evaluation_episodes: int
     tolerated_loss: float
+    average_decay: float
     awac: AwacConfig
 
 
@@ -85,6 +87,7 @@ def load_fine_tuning_config(
         "online_share": (config.online_share, 0, 1),
         "keyframe_share": (config.keyframe_share, 0, 1),
         "tolerated_loss": (config.tolerated_loss, 0, 1),
+        "average_decay": (config.average_decay, 0, 1 - 1e-9),
         "awac_gamma": (awac.gamma, 0, 1 - 1e-9),
         "awac_tau": (awac.tau, 1e-9, 1),
         "awac_learning_rate": (awac.learning_rate, 1e-9, 1),

@@ -28,6 +28,9 @@ from moe_robot_control.policies.spaces import (
 EVALUATION_SEED = 60_000
 """Of the first evaluation episode; the same ones at every evaluation of a training."""
 
+_SAVE_EVERY = 1000
+"""Updates of the offline phase from one checkpoint to the next."""
+
 
 def exploration_seed(seed: int, episode: int) -> int:
     """Seed of an online episode of a training; no two trainings share one."""
@@ -111,6 +114,8 @@ class FineTuner:
     Attributes:
         episodes: online episodes learned from.
         updates: of the networks so far.
+        policy: what acts: the moving average of the learner's parameters. A single update's policy
+            succeeds now more, now less often, as a few centimetres decide; the average does not.
         curve: online episodes, own transitions, success at every evaluation, and that of the
             policy that went on acting: after a roll-back the best one's.
     """
@@ -147,6 +152,7 @@ class FineTuner:
         self.learner = make_learner(
             policy, lambda more=ACTION_SIZE: FeaturedNetwork(skill, more, 1, *size), config.awac
         )
+        self.policy = copy.deepcopy(policy).requires_grad_(False)
         self.episodes = self.updates = 0
         self.curve: list[tuple[int, int, float, float]] = []
         self._best: tuple[float, dict[str, Any]] | None = None
@@ -163,19 +169,31 @@ class FineTuner:
         return self.episodes % self.config.evaluate_every == 0 and self.episodes != judged
 
     def pretrain(self) -> Iterator[dict[str, float]]:
-        """Learn from the recorded transitions alone; yields the losses of every update."""
-        while self.updates < self.config.offline_updates:
+        """Learn from the recorded transitions alone, and, taken up again, catch up.
+
+        Yields the losses of every update. How many there are depends on the transitions on disk
+        alone, so that a training that was killed makes no fewer than one that was not.
+        """
+        while self.updates < self._due:
             yield self._update()
+            if self.updates % _SAVE_EVERY == 0:
+                self.save()
         self.save()
 
-    def improve(self, new: int) -> dict[str, float]:
-        """Learn from everything after an episode of `new` transitions."""
+    def improve(self) -> dict[str, float]:
+        """Learn from everything after an episode; returns the last update's losses."""
         losses: dict[str, float] = {}
-        for _ in range(round(new * self.config.updates_per_step)):
+        while self.updates < self._due:
             losses = self._update()
         self.episodes += 1
         self.save()
         return losses
+
+    @property
+    def _due(self) -> int:
+        """How many updates the recorded and the own transitions ask for."""
+        config = self.config
+        return config.offline_updates + round(len(self._log) * config.updates_per_step)
 
     def judge(self, success: float) -> bool:
         """Note an evaluation's success; go back to the best policy where this one is worse.
@@ -188,9 +206,9 @@ class FineTuner:
         deployed = best[0] if worse else success
         self.curve.append((self.episodes, len(self._log), success, deployed))
         if worse:
-            self.learner.load_state_dict(best[1])
+            self._set_parameters(best[1])
         elif best is None or success >= best[0]:
-            self._best = success, copy.deepcopy(self.learner.state_dict())
+            self._best = success, copy.deepcopy(self._parameters())
         self.save()
         return worse
 
@@ -201,7 +219,7 @@ class FineTuner:
             path: of the file.
             gaussian: with standard deviations, to explore; else the mean alone, to deploy.
         """
-        policy = self.learner.policy
+        policy = self.policy
         deployed = _WithSpread(policy) if gaussian else InPhysicalUnits(policy, policy.mean)
         unfinished = path.with_suffix(".new")
         example = self._prior.states[:64]
@@ -215,10 +233,17 @@ class FineTuner:
             "updates": self.updates,
             "curve": self.curve,
             "best": self._best,
-            "learner": self.learner.state_dict(),
+            "parameters": self._parameters(),
             "optimisers": [optimiser.state_dict() for optimiser in self.learner.optimisers],
         }
         save_checkpoint(self._folder / CHECKPOINT, self._about(), state)
+
+    def _parameters(self) -> dict[str, Any]:
+        return {"learner": self.learner.state_dict(), "policy": self.policy.state_dict()}
+
+    def _set_parameters(self, parameters: dict[str, Any]) -> None:
+        self.learner.load_state_dict(parameters["learner"])
+        self.policy.load_state_dict(parameters["policy"])
 
     def _about(self) -> dict[str, Any]:
         return {"config": asdict(self.config), "seed": self._seed, "skill": self.skill}
@@ -231,13 +256,19 @@ class FineTuner:
             state[name] for name in ("episodes", "updates", "best")
         )
         self.curve = [tuple(row) for row in state["curve"]]
-        self.learner.load_state_dict(state["learner"])
+        self._set_parameters(state["parameters"])
         for optimiser, own in zip(self.learner.optimisers, state["optimisers"], strict=True):
             optimiser.load_state_dict(own)
 
     def _update(self) -> dict[str, float]:
         self.updates += 1
-        return self.learner.update(self._sample())
+        losses = self.learner.update(self._sample())
+        with torch.no_grad():
+            own = list(self.learner.policy.parameters())
+            # the first ones count alike: what the networks began with is forgotten
+            rate = max(1.0 - self.config.average_decay, 1.0 / self.updates)
+            torch._foreach_lerp_(list(self.policy.parameters()), own, rate)
+        return losses
 
     def _sample(self) -> Transitions:
         batch = self.config.awac.batch

@@ -96,18 +96,18 @@ class Tuned:
             pass
 
     def act(self, states: Tensor, exploring: bool) -> Tensor:
-        policy = self.tuner.learner.policy
+        policy = self.tuner.policy
         return policy(states).sample() if exploring else policy.mean(states)
 
     def learn(self, new: int) -> None:
-        self.tuner.improve(new)
+        self.tuner.improve()
 
     def judged(self, success: float) -> float:
         self.tuner.judge(success)
         return self.tuner.curve[-1][3]
 
     def deployed(self) -> nn.Module:
-        policy = self.tuner.learner.policy
+        policy = self.tuner.policy
         return InPhysicalUnits(policy, policy.mean)
 
 
@@ -139,7 +139,7 @@ class ClonedThenPpo(Cloned):
     def __init__(self, material: Material) -> None:
         super().__init__(material)
         self._config, self._log = material.rivals.ppo, material.log
-        policy = self.tuner.learner.policy
+        policy = self.tuner.policy.requires_grad_(True)
         self.model = GaussianActorCritic(
             policy.network, policy.mean, ACTION_SIZE, self._config.initial_std
         )

@@ -231,7 +231,7 @@ class LearnerNode(SceneNode):
         if state == IDLE:
             return
         new = len(self.log) - before
-        self.tuner.improve(new)
+        self.tuner.improve()
         self._deploy()
         self._reload()
         tell(f"episode {number + 1}: {state}, {new} transitions")

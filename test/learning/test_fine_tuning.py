@@ -53,7 +53,7 @@ def live(tuner: FineTuner, count: int) -> None:
         state, following = rng.normal(0.3, 0.1, (2, SIZE))
         last = i == count - 1
         tuner._log.append(tuner.episodes, state, rng.uniform(-1, 1, 4), last, following, last)
-    tuner.improve(count)
+    tuner.improve()
 
 
 @pytest.mark.parametrize("skill", SKILLS)
@@ -91,7 +91,7 @@ def test_the_exported_policy_is_the_learners(tmp_path: Path) -> None:
         answer = policy(states.numpy())
         half = (ACTION_HIGH - ACTION_LOW) / 2
         with torch.no_grad():
-            drawn = tuner.learner.policy(states)
+            drawn = tuner.policy(states)
         mean = ACTION_LOW + (drawn.mean.numpy() + 1.0) * half
         np.testing.assert_allclose(answer[:, :4], mean, atol=1e-5)
         if gaussian:
@@ -107,11 +107,49 @@ def test_an_interrupted_training_goes_on(tmp_path: Path) -> None:
     again = make(tmp_path)
     assert (again.episodes, again.updates, again.curve) == (1, 5 + 12, [(1, 12, 0.5, 0.5)])
     assert len(again._log) == 12
-    for own, other in zip(tuner.learner.parameters(), again.learner.parameters(), strict=True):
-        torch.testing.assert_close(own, other)
+    for of in (lambda t: t.learner.parameters(), lambda t: t.policy.parameters()):
+        for own, other in zip(of(tuner), of(again), strict=True):
+            torch.testing.assert_close(own, other)
     assert list(again.pretrain()) == []
     # other settings are another training
     assert make(tmp_path, small(awac_temperature=0.7)).updates == 0
+
+
+def test_wherever_it_is_killed_buffer_and_updates_are_the_same(tmp_path: Path) -> None:
+    """Killed after every update and every transition, one after the other."""
+    whole, updates, transitions = 5 + 12, 0, 0
+    while True:
+        tuner = make(tmp_path)
+        assert len(tuner._log) == transitions
+        try:
+            for _ in tuner.pretrain():
+                updates += 1
+                raise KeyboardInterrupt
+            if transitions < 12:
+                row = recorded(seed=transitions)
+                tuner._log.append(0, row.states[0], row.actions[0], 0.0, row.next_states[0], False)
+                transitions += 1
+                raise KeyboardInterrupt
+            tuner.improve()
+            break
+        except KeyboardInterrupt:
+            if updates % 2:  # else what was learned since the last checkpoint is lost
+                tuner.save()
+            tuner._log.close()
+    assert (tuner.updates, len(tuner._log), tuner.episodes) == (whole, 12, 1)
+
+
+def test_what_acts_is_the_average_of_what_was_learned(tmp_path: Path) -> None:
+    tuner = make(tmp_path, small(average_decay=0.5))
+    before = [p.clone() for p in tuner.policy.parameters()]
+    wanted, seen = [torch.zeros_like(p) for p in before], 0
+    for _ in tuner.pretrain():
+        seen += 1
+        rate = max(0.5, 1 / seen)
+        own = tuner.learner.policy.parameters()
+        wanted = [(1 - rate) * w + rate * p.detach() for w, p in zip(wanted, own, strict=True)]
+    for average, expected in zip(tuner.policy.parameters(), wanted, strict=True):
+        torch.testing.assert_close(average, expected)
 
 
 def test_a_worse_policy_is_rolled_back(tmp_path: Path) -> None:
