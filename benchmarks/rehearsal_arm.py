@@ -67,13 +67,13 @@ _REPORT = round(0.1 / CONTROL_PERIOD)
 class RehearsalArmNode(Node):
     """Drives a `Hardware` by the wall clock.
 
-    Every 10 ms it moves the arm up to the present and publishes `joint_states`, however late it
-    is; every `frame_ticks`-th time the cameras take images, or where parameter `cameras` is false,
-    it says where the objects are, as perception would. `~/limits` (latched JSON, ten times a
-    second) tells of the arm: extremes and violations since `~/clear`, commands obeyed, lost and
-    sent, whether it brakes, how late the node was at most [s] and for how long the physics was skipped
-    [s]. For measurements `~/reset` puts everything in place for an episode, and `~/status`
-    (latched JSON) says how it goes, both as with the simulation's bridge.
+    Every 10 ms it moves the arm up to the present and publishes `joint_states`, however late it is;
+    every `frame_ticks`-th time the cameras take images, or where parameter `cameras` is false, it
+    says where the objects are, as perception would. `~/limits` (latched JSON, ten times a second)
+    tells of the arm: extremes and violations since `~/clear`, commands obeyed, lost and sent,
+    whether it brakes, how late the node was at most [s] and for how long the physics was skipped
+    [s]. For measurements `~/reset` puts everything in place for an episode, and `~/status` (latched
+    JSON) says how it goes, both as with the simulation's bridge.
     """
 
     def __init__(self, name: str = NAME, **options: object) -> None:
