@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -12,13 +13,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from geometry_msgs.msg import TwistStamped
+from std_msgs.msg import String
+from std_srvs.srv import Trigger
 
 from moe_robot_control.cli import main
+from moe_robot_control.graph import GraphOptions, NodeSpec
 from moe_robot_control.learning.transitions import TransitionLog
 from moe_robot_control.manifest import read_manifest
+from moe_robot_control.nodes.qos import LATCHED
 from moe_robot_control.policies.runtime import load_expert, load_gaussian_expert
 from moe_robot_control.policies.spaces import expert_observation_size
 from moe_robot_control.share import share_path
+
+from .client import running
 
 SKILL = "push_button"
 SIZE = expert_observation_size(SKILL)
@@ -33,7 +41,7 @@ def demonstrations(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def command(demonstrations: Path, tmp_path: Path) -> list[str]:
+def settings(tmp_path: Path) -> Path:
     """Small networks, few updates, and an evaluation of one episode after each."""
     tree = yaml.safe_load(share_path("config/training/awac.yaml").read_text())
     tree["defaults"] |= {
@@ -42,6 +50,11 @@ def command(demonstrations: Path, tmp_path: Path) -> list[str]:
     }  # fmt: skip
     settings = tmp_path / "awac.yaml"
     settings.write_text(yaml.safe_dump(tree))
+    return settings
+
+
+@pytest.fixture
+def command(demonstrations: Path, settings: Path, tmp_path: Path) -> list[str]:
     return [
         *(sys.executable, "-m", "moe_robot_control.cli", "finetune", "--true-poses"),
         *("--skill", SKILL, "--demonstrations", str(demonstrations), "--config", str(settings)),
@@ -94,6 +107,61 @@ def test_a_killed_learner_goes_on_with_all_it_lived(command: list[str], tmp_path
     kept = path.read_bytes()
     assert kept.startswith(before) and len(kept) > len(before)
     assert whole.episodes == 2
+
+
+def test_an_operator_resets_and_judges(
+    demonstrations: Path, settings: Path, tmp_path: Path, domain: int, environment: dict[str, str]
+) -> None:
+    """On the wall clock, as on a real arm: here the bench is what the operator resets."""
+    work = tmp_path / "work"
+    work.mkdir()
+    options = GraphOptions(
+        skill=SKILL, learned=str(work), lockstep=False, true_poses=True, autostart=False
+    )
+    values = {
+        "skill": SKILL, "workspace": str(work), "settings": str(settings), "episodes": 1,
+        "demonstrations": str(demonstrations / SKILL), "supervisor": "operator",
+        "use_sim_time": True,
+    }  # fmt: skip
+    spec = NodeSpec(executable="learner", name="learner", parameters=values)
+    learner = [sys.executable, "-m", "moe_robot_control.nodes.learner", *spec.ros_arguments()]
+    with (
+        running(options, domain, environment) as graph,
+        subprocess.Popen(learner, env=environment, stderr=subprocess.PIPE, text=True) as process,
+    ):
+        states: list[str] = []
+        prompts: list[str] = []
+
+        def on_status(message: String) -> None:
+            status = json.loads(message.data)
+            states.append(status["state"])
+            prompts.append(status["prompt"])
+
+        graph.node.create_subscription(String, "learner/status", on_status, LATCHED)
+        for end in ("mark/failure", "mark/success", "abort"):
+            graph.until(lambda: states and states[-1] == "waiting", "wish for a reset")
+            assert "button" in prompts[-1]
+            assert graph.get("velocity_commander", "mode") == ["idle"]
+            # nothing to judge before the reset is done
+            assert not graph.call(Trigger, f"learner/{end}").success
+            graph.call(Trigger, "mujoco_bridge/reset")
+            assert graph.call(Trigger, "learner/reset_done").success
+            with graph.messages(TwistStamped, f"experts/{SKILL}/twist") as acted:
+                graph.until(lambda acted=acted: len(acted) > 10, "actions")
+            assert graph.get("velocity_commander", "mode") == ["policy"]
+            assert graph.call(Trigger, f"learner/{end}").success
+        graph.until(lambda: process.poll() is not None, "end")
+        assert process.returncode == 0, process.stderr.read()
+    assert states == [
+        *("waiting", "running", "failed"),
+        *("waiting", "running", "succeeded"),
+        *("waiting", "running", "aborted"),
+    ]
+    # only the middle one was explored in: one of two evaluations before, one after
+    lived = TransitionLog(work / "transitions", SIZE).transitions()
+    assert len(lived.rewards) >= 5
+    assert lived.rewards[-1] == lived.terminated[-1] == 1.0
+    assert lived.rewards[:-1].sum() == lived.terminated[:-1].sum() == 0.0
 
 
 @pytest.mark.parametrize(
