@@ -36,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `demo`."""
     add_episode_arguments(parser)
     parser.add_argument("--policy", default="", help="one network for all skills, by its name")
+    parser.add_argument("--models", type=Path, help="folder of the policies; the package's own")
     parser.add_argument("--viewer", action="store_true", help="open MuJoCo's viewer")
     parser.add_argument("--out", type=Path, default=Path("out"), help="folder of film and plot")
     parser.add_argument("--no-film", action="store_true", help="table only")
@@ -53,7 +54,8 @@ def add_episode_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the episodes; 0 if more than half of them succeeded."""
     console = Console()
-    options = GraphOptions(headless=not args.viewer, policy=args.policy)
+    models = "" if args.models is None else str(args.models.resolve())
+    options = GraphOptions(headless=not args.viewer, policy=args.policy, model_directory=models)
     results = run_episodes(args, console, None if args.no_film else args.out, options)
     rows = summarise(results)
     print_table(rows, TITLE, console)

@@ -121,3 +121,7 @@ def test_one_expert_is_evaluated_without_any_other_model(tmp_path: Path) -> None
     assert main([*words, "--json", str(results)]) == 0
     (episode,) = json.loads(results.read_text())["episodes"]
     assert episode["skill"] == "push_button" and episode["success"]
+    demo = ["demo", "--skill", "push_button", "--models", str(alone), "--no-film"]
+    assert main([*demo, "--out", str(tmp_path)]) == 0
+    (tmp_path / "none").mkdir()
+    assert main(["demo", "--skill", "push_button", "--models", str(tmp_path / "none")]) == 2
