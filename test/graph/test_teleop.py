@@ -339,6 +339,9 @@ def test_interventions_are_told_from_the_policies_own_actions(
             client.until(lambda: commands(0.0), "the policy's command")
             pad.set(LB, a4=1.0)
             client.until(lambda: commands(1.0), "the operator's command")
+            # so many that a recorder which gets little of the processor has some of them
+            heard = len(pad.twists)
+            client.until(lambda heard=heard: len(pad.twists) >= heard + 20, "his twists")
             pad.set()
         client.until(lambda: commands(0.0), "the policy's command")
         pad.tap_until(lambda: status["state"] == "idle", "the end", GUIDE)
