@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import rclpy
+import torch
 from geometry_msgs.msg import TwistStamped
 from lifecycle_msgs.msg import State, Transition
 from lifecycle_msgs.srv import ChangeState, GetState
@@ -113,6 +114,8 @@ class LearnerNode(SceneNode):
             if not parameters[name]:
                 raise LearnerError(f"parameter {name!r} names no folder")
         self._workspace = Path(parameters["workspace"])
+        # small networks gain nothing by more, and the graph needs the other cores
+        torch.set_num_threads(1)
         settings = Path(parameters["settings"]) if parameters["settings"] else None
         config = load_fine_tuning_config(self.skill, settings)
         prior = transitions_of(load_episodes(Path(parameters["demonstrations"])), self.skill)
