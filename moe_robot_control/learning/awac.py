@@ -36,6 +36,8 @@ class AwacConfig:
         temperature: lambda; small ones trust the critics, large ones imitate.
         weighting: `exponential`: exp(A / lambda); `softmax`: the same, normalised over the batch.
         max_weight: larger weights are cut to this.
+        min_weight: smaller ones are raised to this: where the critics think too well of actions that
+            nobody has tried, all recorded ones look bad, and the policy would learn none of them.
         value_samples: actions that estimate V.
     """
 
@@ -46,6 +48,7 @@ class AwacConfig:
     temperature: float = 1.0
     weighting: str = "exponential"
     max_weight: float = 20.0
+    min_weight: float = 0.0
     value_samples: int = 1
 
 
@@ -160,7 +163,7 @@ class AwacLearner(nn.Module):
         config = self.config
         weights = advantage_weights(
             self.advantages(batch), config.temperature, config.weighting, config.max_weight
-        )
+        ).clamp(min=config.min_weight)
         return -(self.policy(batch.states).log_prob(batch.actions) * weights).mean()
 
     def update(self, batch: Transitions) -> dict[str, float]:

@@ -94,6 +94,7 @@ def load_fine_tuning_config(
         "awac_batch": (awac.batch, 1, math.inf),
         "awac_temperature": (awac.temperature, 1e-6, math.inf),
         "awac_max_weight": (awac.max_weight, 1e-6, math.inf),
+        "awac_min_weight": (awac.min_weight, 0, awac.max_weight),
         "awac_value_samples": (awac.value_samples, 1, math.inf),
     }
     check_ranges(path, counts | ranges)
