@@ -36,8 +36,8 @@ class AwacConfig:
         temperature: lambda; small ones trust the critics, large ones imitate.
         weighting: `exponential`: exp(A / lambda); `softmax`: the same, normalised over the batch.
         max_weight: larger weights are cut to this.
-        min_weight: smaller ones are raised to this: where the critics think too well of actions that
-            nobody has tried, all recorded ones look bad, and the policy would learn none of them.
+        min_weight: smaller ones are raised to this: where the critics think too well of actions
+            that nobody has tried, all recorded ones look bad, and none would be learned.
         value_samples: actions that estimate V.
     """
 

@@ -195,12 +195,13 @@ def test_the_actor_loss_by_hand() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return x[:, :1]
 
-    learner = AwacLearner(Fixed(), Critic, AwacConfig())
     one = torch.ones(2)
     batch = Transitions(torch.tensor([[2.0], [5.0]]), one[:, None], one, one[:, None], one)
-    # Q does not depend on the action: all advantages are 0 and all weights 1
+    # Q does not depend on the action: all advantages are 0 and all weights 1, or the least one
     expected = -Normal(0.25, 0.5).log_prob(torch.tensor(1.0))
-    torch.testing.assert_close(learner.actor_loss(batch), expected)
+    for least, weight in ((0.0, 1.0), (0.5, 1.0), (3.0, 3.0)):
+        learner = AwacLearner(Fixed(), Critic, AwacConfig(min_weight=least))
+        torch.testing.assert_close(learner.actor_loss(batch), weight * expected)
 
 
 def test_the_spread_depends_on_the_state_and_stays_in_bounds() -> None:

@@ -68,6 +68,8 @@ def test_every_skill_has_settings(skill: str) -> None:
         ({"awac_colour": 1}, "'awac_colour'"),
         ({"online_share": 1.5}, "online_share"),
         ({"awac_temperature": 0.0}, "awac_temperature"),
+        ({"awac_min_weight": 30.0}, "awac_min_weight"),
+        ({"average_decay": 1.0}, "average_decay"),
         ({"awac_weighting": "heavy"}, "awac_weighting"),
         ({"evaluate_every": "often"}, "evaluate_every"),
     ],
