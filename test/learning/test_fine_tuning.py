@@ -192,7 +192,9 @@ def test_it_learns_which_of_two_actions_succeeds(tmp_path: Path) -> None:
     up = (torch.arange(64) % 2 * 2 - 1).float()
     actions = 0.8 * up[:, None].expand(-1, 4)
     data = Transitions(states, actions, (up > 0).float(), states, torch.ones(64))
-    config = small(awac_learning_rate=3e-3, awac_temperature=0.1, offline_updates=400)
+    config = small(
+        awac_learning_rate=3e-3, awac_temperature=0.1, awac_min_weight=0.0, offline_updates=400
+    )
     log = TransitionLog(tmp_path / "transitions", SIZE)
     tuner = FineTuner(SKILL, data, log, config, 0, tmp_path)
     list(tuner.pretrain())
