@@ -32,6 +32,11 @@ _SAVE_EVERY = 1000
 """Updates of the offline phase from one checkpoint to the next."""
 
 
+def use_one_core() -> None:
+    """Small networks gain nothing by more, and the graph beside needs the others."""
+    torch.set_num_threads(1)
+
+
 def exploration_seed(seed: int, episode: int) -> int:
     """Seed of an online episode of a training; no two trainings share one."""
     return 100_000 * (1 + seed) + episode

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import rclpy
-import torch
 from geometry_msgs.msg import TwistStamped
 from lifecycle_msgs.msg import State, Transition
 from lifecycle_msgs.srv import ChangeState, GetState
@@ -33,6 +32,7 @@ from moe_robot_control.learning.fine_tuning import (
     EVALUATION_SEED,
     FineTuner,
     exploration_seed,
+    use_one_core,
 )
 from moe_robot_control.learning.supervision import IDLE, RUNNING, WAITING, OperatedEpisode
 from moe_robot_control.learning.transitions import Collector, TransitionLog, transitions_of
@@ -114,8 +114,7 @@ class LearnerNode(SceneNode):
             if not parameters[name]:
                 raise LearnerError(f"parameter {name!r} names no folder")
         self._workspace = Path(parameters["workspace"])
-        # small networks gain nothing by more, and the graph needs the other cores
-        torch.set_num_threads(1)
+        use_one_core()
         settings = Path(parameters["settings"]) if parameters["settings"] else None
         config = load_fine_tuning_config(self.skill, settings)
         prior = transitions_of(load_episodes(Path(parameters["demonstrations"])), self.skill)
