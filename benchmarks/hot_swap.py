@@ -3,6 +3,8 @@
     python benchmarks/hot_swap.py                 # 1,000 swaps; some two minutes
     python benchmarks/hot_swap.py --swaps 50 --no-page
 
+Writes its section of docs/results/safety.md, unless --no-page is given.
+
 The real graph on a rehearsal arm, one process a node, with observations at 100 Hz. Two policies
 that move the tip round in circles, one to the left, one to the right, take turns as the expert of
 the largest weight: the next file is written as soon as the last one acts. Every observation that
@@ -31,12 +33,13 @@ from moe_robot_control.nodes.qos import LATCHED
 from moe_robot_control.policies.runtime import load_expert
 from moe_robot_control.policies.spaces import CONTROL_PERIOD
 from safety.policies import HEAVY, TURN_RATE, WEIGHTS, write_policies
-from safety.report import table
+from safety.report import table, write_section
 from safety.rig import ARM, Rig
 
-PAGE = Path("docs/results/hot_swap.md")
 MISSED = 2.0 * CONTROL_PERIOD
 """A longer time between two commands is a tick without one [s]."""
+_TURNS = ("left", "right")
+"""Of the two policies."""
 
 
 @dataclass
@@ -142,9 +145,6 @@ class Swaps:
         )
 
 
-_TURNS = ("left", "right")
-
-
 def main() -> int:
     """Swap; 0 if nothing was missed and no limit broken."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -170,10 +170,9 @@ def main() -> int:
     text = _table(still, swapped)
     print(text)
     if not arguments.no_page:
-        PAGE.write_text(_page(swapped, text))
-        PAGE.with_suffix(".json").write_text(
-            json.dumps({"still": asdict(still), "swapped": asdict(swapped)}, indent=1) + "\n"
-        )
+        figures = {"without swaps": asdict(still), "with swaps": asdict(swapped)}
+        title = "Swapping policies while they act"
+        write_section("hot_swap", title, _words(swapped) + text, figures)
     return 0 if swapped.good else 1
 
 
@@ -204,16 +203,14 @@ def _table(still: Seen, swapped: Seen) -> str:
     return table(["", "without swaps", "with swaps"], rows)
 
 
-def _page(swapped: Seen, text: str) -> str:
+def _words(swapped: Seen) -> str:
     verdict = "Nothing missed, no limit broken." if swapped.good else "Not as it must be."
     return (
-        "# Swapping policies while they act\n\n"
-        f"`python benchmarks/hot_swap.py --swaps {swapped.swaps}`\n\n"
         "The graph on the rehearsal arm, one process a node, observations and commands at 100 Hz. "
         "Two policies that turn the tip round in opposite directions take turns as the expert of "
         f"the largest weight, each as soon as the last one acts. {verdict} Sensors' messages and "
         "weights are sent best-effort: what is lost on the way, with swaps or without, no expert "
-        f"can answer.\n\n{text}"
+        "can answer.\n\n"
     )
 
 

@@ -116,15 +116,13 @@ class Clearances:
         if len(box):
             which, sphere = np.divmod(box - ends[2], len(self._moving))
             centres = cover.place_some(frames, self._moving[sphere])[0]
-            boxes = (self._boxes[i] for i in which)
+            outward = [_outward(c, self._boxes[i]) for c, i in zip(centres, which, strict=True)]
             points.append(centres)
-            directions.append(
-                np.array([_outward(*pair) for pair in zip(centres, boxes, strict=True)])
-            )
+            directions.append(np.array(outward))
             links.append(cover.links[self._moving[sphere]])
         if len(pair):
             ones, others = self._first[pair - ends[3]], self._second[pair - ends[3]]
-            here, there = (cover.place_some(frames, ends)[0] for ends in (ones, others))
+            here, there = (cover.place_some(frames, some)[0] for some in (ones, others))
             apart = here - there
             apart /= np.maximum(np.sqrt(np.einsum("ki,ki->k", apart, apart)), 1e-9)[:, None]
             # the other end's share is added to its pair's

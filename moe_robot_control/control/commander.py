@@ -172,13 +172,15 @@ class Commander:
     def _limit(self, q: np.ndarray, velocity: np.ndarray) -> Motion:
         # one scale for all joints keeps the direction of the motion
         excess = np.max(np.abs(velocity) / self._ramp.max_velocity, axis=-1, keepdims=True)
-        velocity = self._brake(q, velocity / np.maximum(excess, 1.0))
-        velocity = self._brake(q, self._ramp.approach(self._motion, velocity))
-        return self._ramp.follow(self._motion, velocity)
-
-    def _brake(self, q: np.ndarray, velocity: np.ndarray) -> np.ndarray:
-        """Slow joints down before their limits, each by itself."""
+        # joints slow down before their limits, each by itself
         config = self.config
         lowest = np.minimum(JOINT_LIMIT_GAIN * (config.joint_lower - q), 0.0)
         highest = np.maximum(JOINT_LIMIT_GAIN * (config.joint_upper - q), 0.0)
-        return np.minimum(np.maximum(velocity, lowest), highest)
+        velocity = _between(lowest, velocity / np.maximum(excess, 1.0), highest)
+        velocity = _between(lowest, self._ramp.approach(self._motion, velocity), highest)
+        return self._ramp.follow(self._motion, velocity)
+
+
+def _between(lowest: np.ndarray, values: np.ndarray, highest: np.ndarray) -> np.ndarray:
+    """NumPy's `clip`, quicker for small arrays."""
+    return np.minimum(np.maximum(values, lowest), highest)
