@@ -85,6 +85,13 @@ class TransitionLog:
         self._stream.write(self._rows[self._count].tobytes())
         self._count += 1
 
+    def end_last(self, reward: float) -> None:
+        """The last transition turns out to have ended its episode, with this reward."""
+        row = self._rows[self._count - 1 : self._count]
+        row["reward"], row["terminated"] = reward, True
+        self._stream.seek(-self._dtype.itemsize, 2)
+        self._stream.write(row.tobytes())
+
     def transitions(self, which: np.ndarray | slice = slice(None)) -> Transitions:
         """Some of them, by their numbers; all by default."""
         rows = self._rows[: self._count][which]
@@ -139,13 +146,14 @@ class Collector:
         self._actions: dict[int, np.ndarray] = {}
         self._episode = 0
         self._last: int | None = None
+        self._lived = False
 
     def begin(self, episode: int) -> None:
         """What comes from here on belongs to `episode`."""
         self._episode = episode
         self._states.clear()
         self._actions.clear()
-        self._last = None
+        self._last, self._lived = None, False
 
     def observe(self, stamp: int, state: np.ndarray) -> None:
         """A state was seen; repeated stamps and older ones count once."""
@@ -163,16 +171,21 @@ class Collector:
             self._actions.setdefault(stamp, np.asarray(action, dtype=np.float32))
 
     def end(self, success: bool, terminated: bool) -> None:
-        """The episode has ended.
+        """The episode has ended, by the last action: that of the last state, or, where nobody has
+        answered that one yet, the one that led to it.
 
         Args:
             success: with reward 1.
             terminated: by success or failure; otherwise it ran out of time.
         """
-        if terminated and self._last is not None and self._last in self._actions:
-            self._append(self._last, float(success), self._states[self._last], True)
+        if terminated and self._last is not None:
+            if self._last in self._actions:
+                self._append(self._last, float(success), self._states[self._last], True)
+            elif self._lived:
+                self._log.end_last(float(success))
         self._last = None
 
     def _append(self, stamp: int, reward: float, following: np.ndarray, terminated: bool) -> None:
         state, action = self._states[stamp], self._actions[stamp]
         self._log.append(self._episode, state, action, reward, following, terminated)
+        self._lived = True

@@ -154,3 +154,23 @@ def test_stamps_bring_states_and_actions_together(tmp_path: Path) -> None:
     assert kept.next_states[:, 0].tolist() == [2.0, 3.0, 5.0]
     assert kept.rewards.tolist() == kept.terminated.tolist() == [0.0, 1.0, 0.0]
     assert log.episodes == 2
+
+
+@pytest.mark.parametrize("success", [True, False])
+def test_an_end_before_the_last_answer_is_the_last_actions(tmp_path: Path, success: bool) -> None:
+    log = TransitionLog(tmp_path / "log", 1, 1)
+    collector = Collector(log)
+    collector.begin(0)
+    for stamp in (10, 20):
+        collector.observe(stamp, np.array([stamp]))
+        collector.act(stamp, np.array([0.1]))
+    collector.observe(30, np.array([30.0]))
+    collector.end(success, terminated=True)
+    collector.begin(1)
+    collector.observe(10, np.array([1.0]))  # ended before anything was done: the other one's stays
+    collector.end(not success, terminated=True)
+    log.close()
+    kept = TransitionLog(tmp_path / "log", 1, 1).transitions()
+    assert kept.next_states[:, 0].tolist() == [20.0, 30.0]
+    assert kept.rewards.tolist() == [0.0, float(success)]
+    assert kept.terminated.tolist() == [0.0, 1.0]
