@@ -36,8 +36,9 @@ class AwacConfig:
         temperature: lambda; small ones trust the critics, large ones imitate.
         weighting: `exponential`: exp(A / lambda); `softmax`: the same, normalised over the batch.
         max_weight: larger weights are cut to this.
-        min_weight: smaller ones are raised to this: where the critics think too well of actions
-            that nobody has tried, all recorded ones look bad, and none would be learned.
+        min_weight: smaller ones of demonstrations are raised to this: where the critics think too
+            well of actions that nobody has tried, all recorded ones look bad, and none would be
+            learned. Own actions have no least weight: their exploration is nothing to imitate.
         value_samples: actions that estimate V.
     """
 
@@ -60,6 +61,7 @@ class Transitions:
         states, next_states: shape (b, d).
         actions: shape (b, a).
         rewards, terminated: shape (b).
+        shown: whether each is of a demonstration. Shape (b).
     """
 
     states: Tensor
@@ -67,6 +69,7 @@ class Transitions:
     rewards: Tensor
     next_states: Tensor
     terminated: Tensor
+    shown: Tensor
 
 
 class GaussianPolicy(nn.Module):
@@ -163,7 +166,8 @@ class AwacLearner(nn.Module):
         config = self.config
         weights = advantage_weights(
             self.advantages(batch), config.temperature, config.weighting, config.max_weight
-        ).clamp(min=config.min_weight)
+        )
+        weights = torch.maximum(weights, config.min_weight * batch.shown)
         return -(self.policy(batch.states).log_prob(batch.actions) * weights).mean()
 
     def update(self, batch: Transitions) -> dict[str, float]:

@@ -31,6 +31,9 @@ class FineTuningConfig:
         online_share: of every batch, once there are own transitions.
         keyframe_share: of the recorded transitions of every batch: those about which the gripper
             was opened or closed.
+        exploration_share: of the policy's standard deviation, which spreads online actions. The
+            spread that imitation learns tells of what differed between demonstrations; drawn anew
+            at every step it lets go of what is held.
         evaluate_every: online episodes.
         evaluation_episodes: of each evaluation.
         tolerated_loss: of success, against the best policy; more is rolled back.
@@ -44,6 +47,7 @@ class FineTuningConfig:
     updates_per_step: float
     online_share: float
     keyframe_share: float
+    exploration_share: float
     evaluate_every: int
     evaluation_episodes: int
     tolerated_loss: float
@@ -86,6 +90,7 @@ def load_fine_tuning_config(
         "updates_per_step": (config.updates_per_step, 0, math.inf),
         "online_share": (config.online_share, 0, 1),
         "keyframe_share": (config.keyframe_share, 0, 1),
+        "exploration_share": (config.exploration_share, 0, math.inf),
         "tolerated_loss": (config.tolerated_loss, 0, 1),
         "average_decay": (config.average_decay, 0, 1 - 1e-9),
         "awac_gamma": (awac.gamma, 0, 1 - 1e-9),

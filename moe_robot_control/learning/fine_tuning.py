@@ -84,14 +84,16 @@ class InPhysicalUnits(nn.Module):
 
 
 class _WithSpread(InPhysicalUnits):
-    """Mean and standard deviation in physical units. (n, 8)."""
+    """Mean and a share of the standard deviation in physical units. (n, 8)."""
 
-    def __init__(self, policy: GaussianPolicy) -> None:
+    def __init__(self, policy: GaussianPolicy, share: float) -> None:
         super().__init__(policy, policy.mean)
+        self.share = share
 
     def forward(self, observation: Tensor) -> Tensor:
         _, log_std = self.network.parameters_of(observation)
-        return torch.cat([super().forward(observation), log_std.exp() * self.reach], dim=1)
+        spread = self.share * log_std.exp() * self.reach
+        return torch.cat([super().forward(observation), spread], dim=1)
 
 
 def keyframes(recorded: Transitions) -> np.ndarray:
@@ -225,11 +227,17 @@ class FineTuner:
             gaussian: with standard deviations, to explore; else the mean alone, to deploy.
         """
         policy = self.policy
-        deployed = _WithSpread(policy) if gaussian else InPhysicalUnits(policy, policy.mean)
+        share = self.config.exploration_share
+        deployed = _WithSpread(policy, share) if gaussian else InPhysicalUnits(policy, policy.mean)
         unfinished = path.with_suffix(".new")
         example = self._prior.states[:64]
         export_onnx(deployed, unfinished, example, "observation", "action")
         unfinished.replace(path)
+
+    def explore(self, states: Tensor) -> Tensor:
+        """Actions drawn to learn from. (n, d) -> (n, 4)."""
+        mean, log_std = self.policy.parameters_of(states)
+        return mean + self.config.exploration_share * log_std.exp() * torch.randn_like(mean)
 
     def save(self) -> None:
         """Write the checkpoint."""

@@ -141,6 +141,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--method", required=True, help=f"one of {', '.join(METHODS)}")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--episodes", type=int, default=200, help="to explore in")
+    parser.add_argument("--evaluation-episodes", type=int, help="instead of the settings' number")
     parser.add_argument(
         "--demonstrations", type=Path, default=Path("data/operator"), help="a folder for each skill"
     )
@@ -161,7 +162,9 @@ def run(args: argparse.Namespace) -> int:
         raise TrainingError(f"unknown method {method!r}: expected one of {', '.join(METHODS)}")
     if args.episodes < 0 or args.seed < 0:
         raise TrainingError("--episodes and --seed must not be negative")
-    config = load_fine_tuning_config(skill, args.config)
+    count = args.evaluation_episodes
+    overrides = {} if count is None else {"evaluation_episodes": count}
+    config = load_fine_tuning_config(skill, args.config, overrides)
     rivals = load_rivals_config(args.rivals_config)
     demonstrations = args.demonstrations / skill
     episodes = load_episodes(demonstrations)

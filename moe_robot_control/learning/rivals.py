@@ -96,8 +96,8 @@ class Tuned:
             pass
 
     def act(self, states: Tensor, exploring: bool) -> Tensor:
-        policy = self.tuner.policy
-        return policy(states).sample() if exploring else policy.mean(states)
+        tuner = self.tuner
+        return tuner.explore(states) if exploring else tuner.policy.mean(states)
 
     def learn(self, new: int) -> None:
         self.tuner.improve()

@@ -96,7 +96,8 @@ class TransitionLog:
         """Some of them, by their numbers; all by default."""
         rows = self._rows[: self._count][which]
         names = ("state", "action", "reward", "next_state", "terminated")
-        return Transitions(*(torch.from_numpy(rows[name].copy()) for name in names))
+        columns = (torch.from_numpy(rows[name].copy()) for name in names)
+        return Transitions(*columns, shown=torch.zeros(len(rows)))
 
     def close(self) -> None:
         """Close the file."""
@@ -133,7 +134,8 @@ def transitions_of(episodes: Sequence[Episode], skill: str) -> Transitions:
     if not sum(len(part[0]) for part in parts):
         raise TrainingError("no transitions in these episodes")
     joined = (np.concatenate(columns) for columns in zip(*parts, strict=True))
-    return Transitions(*(torch.from_numpy(column.astype(np.float32)) for column in joined))
+    columns = [torch.from_numpy(column.astype(np.float32)) for column in joined]
+    return Transitions(*columns, shown=torch.ones(len(columns[0])))
 
 
 class Collector:

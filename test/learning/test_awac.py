@@ -74,6 +74,7 @@ class Problem:
             rewards=torch.tensor(self.rewards)[state, action].float(),
             next_states=torch.eye(STATES)[torch.tensor(self.following)[state, action]],
             terminated=torch.tensor(self.ends)[state, action].float(),
+            shown=torch.ones(len(state)),
         )
 
 
@@ -196,10 +197,12 @@ def test_the_actor_loss_by_hand() -> None:
             return x[:, :1]
 
     one = torch.ones(2)
-    batch = Transitions(torch.tensor([[2.0], [5.0]]), one[:, None], one, one[:, None], one)
-    # Q does not depend on the action: all advantages are 0 and all weights 1, or the least one
+    shown = torch.tensor([1.0, 0.0])
+    batch = Transitions(torch.tensor([[2.0], [5.0]]), one[:, None], one, one[:, None], one, shown)
+    # Q does not depend on the action: all advantages are 0 and all weights 1, or, for the one of a
+    # demonstration, the least one
     expected = -Normal(0.25, 0.5).log_prob(torch.tensor(1.0))
-    for least, weight in ((0.0, 1.0), (0.5, 1.0), (3.0, 3.0)):
+    for least, weight in ((0.0, 1.0), (0.5, 1.0), (3.0, 2.0)):
         learner = AwacLearner(Fixed(), Critic, AwacConfig(min_weight=least))
         torch.testing.assert_close(learner.actor_loss(batch), weight * expected)
 

@@ -37,7 +37,8 @@ def recorded(count: int = 50, seed: int = 0) -> Transitions:
     rng = np.random.default_rng(seed)
     states = rng.normal(0.3, 0.1, (count, SIZE))
     done = (np.arange(count) % 10 == 9).astype(float)
-    columns = (states, rng.uniform(-1, 1, (count, 4)), done, np.roll(states, -1, 0), done)
+    actions, shown = rng.uniform(-1, 1, (count, 4)), np.ones(count)
+    columns = (states, actions, done, np.roll(states, -1, 0), done, shown)
     return Transitions(*(torch.from_numpy(x.astype(np.float32)) for x in columns))
 
 
@@ -70,6 +71,7 @@ def test_every_skill_has_settings(skill: str) -> None:
         ({"awac_temperature": 0.0}, "awac_temperature"),
         ({"awac_min_weight": 30.0}, "awac_min_weight"),
         ({"average_decay": 1.0}, "average_decay"),
+        ({"exploration_share": -0.1}, "exploration_share"),
         ({"awac_weighting": "heavy"}, "awac_weighting"),
         ({"evaluate_every": "often"}, "evaluate_every"),
     ],
@@ -97,7 +99,7 @@ def test_the_exported_policy_is_the_learners(tmp_path: Path) -> None:
         mean = ACTION_LOW + (drawn.mean.numpy() + 1.0) * half
         np.testing.assert_allclose(answer[:, :4], mean, atol=1e-5)
         if gaussian:
-            np.testing.assert_allclose(answer[:, 4:], drawn.stddev.numpy() * half, atol=1e-5)
+            np.testing.assert_allclose(answer[:, 4:], 0.3 * drawn.stddev.numpy() * half, atol=1e-5)
     assert not list(tmp_path.glob("*.new"))
 
 
@@ -186,12 +188,21 @@ def test_half_of_a_batch_is_lived(tmp_path: Path) -> None:
     assert share() == 0.5
 
 
+def test_it_explores_by_a_share_of_its_spread(tmp_path: Path) -> None:
+    tuner = make(tmp_path, small(exploration_share=0.2))
+    states = recorded(1).states.expand(5000, -1)
+    with torch.no_grad():
+        drawn, about = tuner.explore(states), tuner.policy(states[:1])
+    torch.testing.assert_close(drawn.mean(0), about.mean[0], atol=0.02, rtol=0.0)
+    torch.testing.assert_close(drawn.std(0), 0.2 * about.stddev[0], atol=0.0, rtol=0.05)
+
+
 def test_it_learns_which_of_two_actions_succeeds(tmp_path: Path) -> None:
     """Recorded: up half of the time, down otherwise; up succeeds."""
     states = torch.full((64, SIZE), 0.3)
     up = (torch.arange(64) % 2 * 2 - 1).float()
     actions = 0.8 * up[:, None].expand(-1, 4)
-    data = Transitions(states, actions, (up > 0).float(), states, torch.ones(64))
+    data = Transitions(states, actions, (up > 0).float(), states, *torch.ones(2, 64))
     config = small(
         awac_learning_rate=3e-3, awac_temperature=0.1, awac_min_weight=0.0, offline_updates=400
     )
