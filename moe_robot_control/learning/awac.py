@@ -13,6 +13,7 @@ Offline and online learning are the same update; only what is recorded grows.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -40,6 +41,9 @@ class AwacConfig:
             well of actions that nobody has tried, all recorded ones look bad, and none would be
             learned. Own actions have no least weight: their exploration is nothing to imitate.
         value_samples: actions that estimate V.
+        lowest_return, highest_return: what a discounted return can be; y is kept between them.
+            The smaller of two critics, bootstrapped over a hundred steps, else falls far below
+            what any return can be, and no action is worth more than another.
     """
 
     gamma: float = 0.99
@@ -51,6 +55,8 @@ class AwacConfig:
     max_weight: float = 20.0
     min_weight: float = 0.0
     value_samples: int = 1
+    lowest_return: float = -math.inf
+    highest_return: float = math.inf
 
 
 @dataclass
@@ -150,8 +156,7 @@ class AwacLearner(nn.Module):
     def critic_loss(self, batch: Transitions) -> Tensor:
         """Mean squared error of both critics to y."""
         with torch.no_grad():
-            following = self._value(self.targets, batch.next_states)
-            goal = batch.rewards + self.config.gamma * (1.0 - batch.terminated) * following
+            goal = self._bootstrapped(batch, self._value(self.targets, batch.next_states))
         inputs = torch.cat([batch.states, batch.actions], dim=1)
         return sum((critic(inputs)[:, 0] - goal).square().mean() for critic in self.critics)
 
@@ -180,6 +185,12 @@ class AwacLearner(nn.Module):
             own, following = list(self.critics.parameters()), list(self.targets.parameters())
             torch._foreach_lerp_(following, own, self.config.tau)
         return {"critic_loss": critic_loss.item(), "actor_loss": actor_loss.item()}
+
+    def _bootstrapped(self, batch: Transitions, following: Tensor) -> Tensor:
+        """y of the values of the next states. (b) -> (b)."""
+        config = self.config
+        goal = batch.rewards + config.gamma * (1.0 - batch.terminated) * following
+        return goal.clamp(config.lowest_return, config.highest_return)
 
     def _value(self, critics: nn.ModuleList, states: Tensor) -> Tensor:
         count = self.config.value_samples

@@ -101,6 +101,7 @@ def load_fine_tuning_config(
         "awac_max_weight": (awac.max_weight, 1e-6, math.inf),
         "awac_min_weight": (awac.min_weight, 0, awac.max_weight),
         "awac_value_samples": (awac.value_samples, 1, math.inf),
+        "awac_highest_return": (awac.highest_return, awac.lowest_return, math.inf),
     }
     check_ranges(path, counts | ranges)
     return config

@@ -45,19 +45,16 @@ def exploration_seed(seed: int, episode: int) -> int:
 class FeaturedNetwork(nn.Module):
     """Layers of a skill's features and of what follows the observation in the input."""
 
-    def __init__(self, skill: str, more: int, outputs: int, width: int, depth: int) -> None:
-        """Build the layers.
+    def __init__(self, skill: str, layers: nn.Module) -> None:
+        """Put a skill's features before the layers.
 
         Args:
             skill: whose observation comes first in the input.
-            more: numbers that follow it.
-            outputs: of the network.
-            width, depth: of the hidden layers.
+            layers: of its features and of what follows it.
         """
         super().__init__()
         self.num_inputs = expert_observation_size(skill)
-        size = skill_features(torch.zeros(1, self.num_inputs)).shape[1]
-        self.layers = mlp(size + more, outputs, width, depth)
+        self.layers = layers
 
     def features(self, x: Tensor) -> Tensor:
         """What the layers see."""
@@ -66,6 +63,11 @@ class FeaturedNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.layers(self.features(x))
+
+
+def num_features(skill: str) -> int:
+    """How many numbers a skill's features are."""
+    return skill_features(torch.zeros(1, expert_observation_size(skill))).shape[1]
 
 
 class InPhysicalUnits(nn.Module):
@@ -121,8 +123,10 @@ class FineTuner:
     Attributes:
         episodes: online episodes learned from.
         updates: of the networks so far.
-        policy: what acts: the moving average of the learner's parameters. A single update's policy
-            succeeds now more, now less often, as a few centimetres decide; the average does not.
+        learner: of the networks, which see a skill's features in place of states.
+        policy: what acts on states: the moving average of the learner's parameters. A single
+            update's policy succeeds now more, now less often, as a few centimetres decide; the
+            average does not.
         curve: online episodes, own transitions, success at every evaluation, and that of the
             policy that went on acting: after a roll-back the best one's.
     """
@@ -154,12 +158,17 @@ class FineTuner:
         self.skill, self.config = skill, config
         self._prior, self._log, self._seed, self._folder = prior, log, seed, folder
         torch.manual_seed(seed)
+        # the learner sees features, made once for each batch
         size = config.network_width, config.network_depth
-        policy = GaussianPolicy(FeaturedNetwork(skill, 0, 2 * ACTION_SIZE, *size))
+        inputs = num_features(skill)
+        layers = mlp(inputs, 2 * ACTION_SIZE, *size)
         self.learner = make_learner(
-            policy, lambda more=ACTION_SIZE: FeaturedNetwork(skill, more, 1, *size), config.awac
+            GaussianPolicy(layers),
+            lambda more=ACTION_SIZE: mlp(inputs + more, 1, *size),
+            config.awac,
         )
-        self.policy = copy.deepcopy(policy).requires_grad_(False)
+        average = FeaturedNetwork(skill, copy.deepcopy(layers))
+        self.policy = GaussianPolicy(average).requires_grad_(False)
         self.episodes = self.updates = 0
         self.curve: list[tuple[int, int, float, float]] = []
         self._best: tuple[float, dict[str, Any]] | None = None
@@ -292,8 +301,11 @@ class FineTuner:
         rows = np.append(anywhere, self._rng.choice(self._keyframes, size=key) if key else [])
         rows = torch.from_numpy(rows.astype(np.int64))
         recorded = [column[rows] for column in vars(self._prior).values()]
-        if not own:
-            return Transitions(*recorded)
-        lived = self._log.transitions(self._rng.integers(len(self._log), size=own))
-        pairs = zip(recorded, vars(lived).values(), strict=True)
-        return Transitions(*(torch.cat(pair) for pair in pairs))
+        if own:
+            lived = self._log.transitions(self._rng.integers(len(self._log), size=own))
+            pairs = zip(recorded, vars(lived).values(), strict=True)
+            recorded = [torch.cat(pair) for pair in pairs]
+        batch = Transitions(*recorded)
+        batch.states = skill_features(batch.states)
+        batch.next_states = skill_features(batch.next_states)
+        return batch

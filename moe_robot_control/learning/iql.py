@@ -49,8 +49,7 @@ class IqlLearner(AwacLearner):
         """Errors of both critics and of the value network."""
         with torch.no_grad():
             shown = lowest(self.targets, batch.states, batch.actions)
-            following = self.value(batch.next_states)[:, 0]
-            goal = batch.rewards + self.config.gamma * (1.0 - batch.terminated) * following
+            goal = self._bootstrapped(batch, self.value(batch.next_states)[:, 0])
         value_loss = expectile_loss(shown - self.value(batch.states)[:, 0], EXPECTILE)
         inputs = torch.cat([batch.states, batch.actions], dim=1)
         errors = [(critic(inputs)[:, 0] - goal).square().mean() for critic in self.critics]

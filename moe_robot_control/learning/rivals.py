@@ -18,8 +18,14 @@ from torch import Tensor, nn
 from moe_robot_control.demonstrations.episode import Episode
 from moe_robot_control.learning.awac import AwacLearner, Transitions, step_optimiser
 from moe_robot_control.learning.awac_config import FineTuningConfig
-from moe_robot_control.learning.fine_tuning import FeaturedNetwork, FineTuner, InPhysicalUnits
+from moe_robot_control.learning.fine_tuning import (
+    FeaturedNetwork,
+    FineTuner,
+    InPhysicalUnits,
+    num_features,
+)
 from moe_robot_control.learning.iql import IqlLearner
+from moe_robot_control.learning.networks import mlp
 from moe_robot_control.learning.ppo import GaussianActorCritic, PpoLearner, Rollout
 from moe_robot_control.learning.rivals_config import RivalsConfig
 from moe_robot_control.learning.sac import Replay, SacLearner, SquashedGaussian
@@ -192,8 +198,8 @@ class SoftActorCritic(_Plain):
         num_inputs = expert_observation_size(material.skill)
 
         def network(inputs: int, outputs: int) -> nn.Module:
-            more = inputs - num_inputs
-            return _Taskless(FeaturedNetwork(material.skill, more, outputs, *size))
+            seen = num_features(material.skill) + inputs - num_inputs
+            return _Taskless(FeaturedNetwork(material.skill, mlp(seen, outputs, *size)))
 
         self._rng = np.random.default_rng(material.seed)
         self._sac = material.rivals.sac

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -205,6 +207,22 @@ def test_the_actor_loss_by_hand() -> None:
     for least, weight in ((0.0, 1.0), (0.5, 1.0), (3.0, 2.0)):
         learner = AwacLearner(Fixed(), Critic, AwacConfig(min_weight=least))
         torch.testing.assert_close(learner.actor_loss(batch), weight * expected)
+
+
+def test_what_no_return_can_be_is_not_learned() -> None:
+    """Critics that promise 9 after a step, where returns lie between 0 and 1."""
+    nine = nn.Linear(2, 1)
+    nn.init.zeros_(nine.weight)
+    nn.init.constant_(nine.bias, 9.0)
+    policy = GaussianPolicy(nn.Linear(1, 2))
+    zero, one = torch.zeros(3), torch.ones(3, 1)
+    rewards, terminated = torch.tensor([0.0, 1.0, -20.0]), torch.tensor([0.0, 1.0, 0.0])
+    batch = Transitions(one, one, rewards, one, terminated, zero)
+    config = AwacConfig(gamma=0.5, lowest_return=0.0, highest_return=1.0)
+    learner = AwacLearner(policy, lambda: copy.deepcopy(nine), config)
+    # y is 1, 1 and 0; without bounds it would be 4.5, 1 and -15.5
+    expected = torch.tensor(2 * (8.0**2 + 8.0**2 + 9.0**2) / 3)
+    torch.testing.assert_close(learner.critic_loss(batch), expected)
 
 
 def test_the_spread_depends_on_the_state_and_stays_in_bounds() -> None:

@@ -13,6 +13,7 @@ import yaml
 from moe_robot_control.learning.awac import Transitions
 from moe_robot_control.learning.awac_config import FineTuningConfig, load_fine_tuning_config
 from moe_robot_control.learning.fine_tuning import FineTuner
+from moe_robot_control.learning.networks import skill_features
 from moe_robot_control.learning.settings import TrainingError
 from moe_robot_control.learning.transitions import TransitionLog
 from moe_robot_control.policies.runtime import load_expert, load_gaussian_expert
@@ -70,6 +71,7 @@ def test_every_skill_has_settings(skill: str) -> None:
         ({"online_share": 1.5}, "online_share"),
         ({"awac_temperature": 0.0}, "awac_temperature"),
         ({"awac_min_weight": 30.0}, "awac_min_weight"),
+        ({"awac_highest_return": -1.0}, "awac_highest_return"),
         ({"average_decay": 1.0}, "average_decay"),
         ({"exploration_share": -0.1}, "exploration_share"),
         ({"awac_weighting": "heavy"}, "awac_weighting"),
@@ -178,7 +180,7 @@ def test_a_worse_policy_is_rolled_back(tmp_path: Path) -> None:
 
 def test_half_of_a_batch_is_lived(tmp_path: Path) -> None:
     tuner = make(tmp_path)
-    prior = {tuple(row) for row in recorded().states.tolist()}
+    prior = {tuple(row) for row in skill_features(recorded().states).tolist()}
 
     def share() -> float:
         return np.mean([tuple(row) in prior for row in tuner._sample().states.tolist()])
@@ -210,5 +212,5 @@ def test_it_learns_which_of_two_actions_succeeds(tmp_path: Path) -> None:
     tuner = FineTuner(SKILL, data, log, config, 0, tmp_path)
     list(tuner.pretrain())
     with torch.no_grad():
-        mean = tuner.learner.policy(states[:1]).mean
+        mean = tuner.policy(states[:1]).mean
     torch.testing.assert_close(mean, torch.full((1, 4), 0.8), atol=0.1, rtol=0.0)
