@@ -19,10 +19,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution, Independent, Normal
+from torch.distributions import Distribution, Independent, Laplace, Normal
 
 WEIGHTINGS = ("exponential", "softmax")
-LOG_STD_RANGE = (-4.0, 0.0)
+LOG_SPREAD_RANGE = (-4.0, 0.0)
+DISTRIBUTIONS = {"gaussian": Normal, "laplace": Laplace}
+"""Of actions, by centre and spread: the standard deviation, or the mean distance."""
 
 
 @dataclass(frozen=True)
@@ -78,27 +80,44 @@ class Transitions:
     shown: Tensor
 
 
-class GaussianPolicy(nn.Module):
-    """Actions about tanh of a mean in [-1, 1], with a spread that depends on the state."""
+class StochasticPolicy(nn.Module):
+    """Actions about tanh of a centre in [-1, 1], with a spread that depends on the state.
 
-    def __init__(self, network: nn.Module) -> None:
-        """Wrap a network of states, (b, d), to means and log standard deviations, (b, 2 a)."""
+    A Laplace distribution's centre becomes the median of what it imitates, a Gaussian's the mean.
+    Whoever steers by keys goes at full speed one way or the other; between two who disagree, the
+    mean is to stand still, and there a policy stays for ever.
+    """
+
+    def __init__(self, network: nn.Module, distribution: str = "gaussian") -> None:
+        """Wrap a network.
+
+        Args:
+            network: of states, (b, d), to centres and log spreads, (b, 2 a).
+            distribution: out of `DISTRIBUTIONS`.
+
+        Raises:
+            ValueError: unknown distribution.
+        """
         super().__init__()
         self.network = network
+        if distribution not in DISTRIBUTIONS:
+            known = ", ".join(DISTRIBUTIONS)
+            raise ValueError(f"unknown distribution {distribution!r}: expected one of {known}")
+        self._kind = DISTRIBUTIONS[distribution]
 
     def parameters_of(self, states: Tensor) -> tuple[Tensor, Tensor]:
-        """Means and log standard deviations. (b, d) -> (b, a) each."""
-        mean, raw = self.network(states).chunk(2, dim=-1)
-        low, high = LOG_STD_RANGE
-        return torch.tanh(mean), low + 0.5 * (high - low) * (torch.tanh(raw) + 1.0)
+        """Centres and log spreads. (b, d) -> (b, a) each."""
+        centre, raw = self.network(states).chunk(2, dim=-1)
+        low, high = LOG_SPREAD_RANGE
+        return torch.tanh(centre), low + 0.5 * (high - low) * (torch.tanh(raw) + 1.0)
 
-    def mean(self, states: Tensor) -> Tensor:
+    def centre(self, states: Tensor) -> Tensor:
         """What is deployed. (b, d) -> (b, a)."""
         return self.parameters_of(states)[0]
 
     def forward(self, states: Tensor) -> Distribution:
-        mean, log_std = self.parameters_of(states)
-        return Independent(Normal(mean, log_std.exp()), 1)
+        centre, log_spread = self.parameters_of(states)
+        return Independent(self._kind(centre, log_spread.exp()), 1)
 
 
 def advantage_weights(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from moe_robot_control.learning.awac import WEIGHTINGS, AwacConfig
+from moe_robot_control.learning.awac import DISTRIBUTIONS, WEIGHTINGS, AwacConfig
 from moe_robot_control.learning.settings import (
     TrainingError,
     build_checked,
@@ -26,12 +26,13 @@ class FineTuningConfig:
 
     Attributes:
         network_width, network_depth: of policy and critics.
+        policy_distribution: of actions about the policy's centre, out of `DISTRIBUTIONS`.
         offline_updates: before the first online episode.
         updates_per_step: for each transition of an online episode.
         online_share: of every batch, once there are own transitions.
         keyframe_share: of the recorded transitions of every batch: those about which the gripper
             was opened or closed.
-        exploration_share: of the policy's standard deviation, which spreads online actions. The
+        exploration_share: of the policy's spread, the standard deviation of online actions. The
             spread that imitation learns tells of what differed between demonstrations; drawn anew
             at every step it lets go of what is held.
         evaluate_every: online episodes.
@@ -43,6 +44,7 @@ class FineTuningConfig:
 
     network_width: int
     network_depth: int
+    policy_distribution: str
     offline_updates: int
     updates_per_step: float
     online_share: float
@@ -81,6 +83,10 @@ def load_fine_tuning_config(
     config = build_checked(FineTuningConfig, values | {"awac": awac}, path)
     if awac.weighting not in WEIGHTINGS:
         raise TrainingError(f"{path}: awac_weighting must be one of {', '.join(WEIGHTINGS)}")
+    if config.policy_distribution not in DISTRIBUTIONS:
+        raise TrainingError(
+            f"{path}: policy_distribution must be one of {', '.join(DISTRIBUTIONS)}"
+        )
     counts = {
         name: (getattr(config, name), 1, math.inf)
         for name in ("network_width", "network_depth", "evaluate_every", "evaluation_episodes")

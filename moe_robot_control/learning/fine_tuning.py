@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from moe_robot_control.learning.awac import AwacConfig, AwacLearner, GaussianPolicy, Transitions
+from moe_robot_control.learning.awac import AwacConfig, AwacLearner, StochasticPolicy, Transitions
 from moe_robot_control.learning.awac_config import FineTuningConfig
 from moe_robot_control.learning.checkpoints import CHECKPOINT, load_checkpoint, save_checkpoint
 from moe_robot_control.learning.export import export_onnx
@@ -86,15 +86,15 @@ class InPhysicalUnits(nn.Module):
 
 
 class _WithSpread(InPhysicalUnits):
-    """Mean and a share of the standard deviation in physical units. (n, 8)."""
+    """Centre and, a share of the spread, standard deviation in physical units. (n, 8)."""
 
-    def __init__(self, policy: GaussianPolicy, share: float) -> None:
-        super().__init__(policy, policy.mean)
+    def __init__(self, policy: StochasticPolicy, share: float) -> None:
+        super().__init__(policy, policy.centre)
         self.share = share
 
     def forward(self, observation: Tensor) -> Tensor:
-        _, log_std = self.network.parameters_of(observation)
-        spread = self.share * log_std.exp() * self.reach
+        _, log_spread = self.network.parameters_of(observation)
+        spread = self.share * log_spread.exp() * self.reach
         return torch.cat([super().forward(observation), spread], dim=1)
 
 
@@ -112,7 +112,7 @@ def keyframes(recorded: Transitions) -> np.ndarray:
     return around[around < len(opening)]
 
 
-MakeLearner = Callable[[GaussianPolicy, Callable[..., nn.Module], AwacConfig], AwacLearner]
+MakeLearner = Callable[[StochasticPolicy, Callable[..., nn.Module], AwacConfig], AwacLearner]
 """From a policy, what makes critics of states and actions (given 0: of states alone), and
 hyper-parameters."""
 
@@ -163,12 +163,13 @@ class FineTuner:
         inputs = num_features(skill)
         layers = mlp(inputs, 2 * ACTION_SIZE, *size)
         self.learner = make_learner(
-            GaussianPolicy(layers),
+            StochasticPolicy(layers, config.policy_distribution),
             lambda more=ACTION_SIZE: mlp(inputs + more, 1, *size),
             config.awac,
         )
         average = FeaturedNetwork(skill, copy.deepcopy(layers))
-        self.policy = GaussianPolicy(average).requires_grad_(False)
+        self.policy = StochasticPolicy(average, config.policy_distribution)
+        self.policy.requires_grad_(False)
         self.episodes = self.updates = 0
         self.curve: list[tuple[int, int, float, float]] = []
         self._best: tuple[float, dict[str, Any]] | None = None
@@ -233,11 +234,13 @@ class FineTuner:
 
         Args:
             path: of the file.
-            gaussian: with standard deviations, to explore; else the mean alone, to deploy.
+            gaussian: with standard deviations, to explore; else the centre alone, to deploy.
         """
         policy = self.policy
         share = self.config.exploration_share
-        deployed = _WithSpread(policy, share) if gaussian else InPhysicalUnits(policy, policy.mean)
+        deployed = (
+            _WithSpread(policy, share) if gaussian else InPhysicalUnits(policy, policy.centre)
+        )
         unfinished = path.with_suffix(".new")
         example = self._prior.states[:64]
         export_onnx(deployed, unfinished, example, "observation", "action")
@@ -245,8 +248,8 @@ class FineTuner:
 
     def explore(self, states: Tensor) -> Tensor:
         """Actions drawn to learn from. (n, d) -> (n, 4)."""
-        mean, log_std = self.policy.parameters_of(states)
-        return mean + self.config.exploration_share * log_std.exp() * torch.randn_like(mean)
+        centre, log_spread = self.policy.parameters_of(states)
+        return centre + self.config.exploration_share * log_spread.exp() * torch.randn_like(centre)
 
     def save(self) -> None:
         """Write the checkpoint."""

@@ -103,7 +103,7 @@ class Tuned:
 
     def act(self, states: Tensor, exploring: bool) -> Tensor:
         tuner = self.tuner
-        return tuner.explore(states) if exploring else tuner.policy.mean(states)
+        return tuner.explore(states) if exploring else tuner.policy.centre(states)
 
     def learn(self, new: int) -> None:
         self.tuner.improve()
@@ -114,7 +114,7 @@ class Tuned:
 
     def deployed(self) -> nn.Module:
         policy = self.tuner.policy
-        return InPhysicalUnits(policy, policy.mean)
+        return InPhysicalUnits(policy, policy.centre)
 
 
 class CloningLearner(AwacLearner):
@@ -147,7 +147,7 @@ class ClonedThenPpo(Cloned):
         self._config, self._log = material.rivals.ppo, material.log
         policy = self.tuner.policy.requires_grad_(True)
         self.model = GaussianActorCritic(
-            policy.network, policy.mean, ACTION_SIZE, self._config.initial_std
+            policy.network, policy.centre, ACTION_SIZE, self._config.initial_std
         )
         self._learner = PpoLearner(self.model, self._config)
         self._generator = torch.Generator().manual_seed(material.seed)

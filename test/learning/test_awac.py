@@ -11,11 +11,13 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal, OneHotCategorical
 
 from moe_robot_control.learning.awac import (
+    DISTRIBUTIONS,
     AwacConfig,
     AwacLearner,
-    GaussianPolicy,
+    StochasticPolicy,
     Transitions,
     advantage_weights,
+    step_optimiser,
 )
 
 STATES, ACTIONS, GAMMA, TEMPERATURE = 4, 3, 0.8, 0.5
@@ -214,7 +216,7 @@ def test_what_no_return_can_be_is_not_learned() -> None:
     nine = nn.Linear(2, 1)
     nn.init.zeros_(nine.weight)
     nn.init.constant_(nine.bias, 9.0)
-    policy = GaussianPolicy(nn.Linear(1, 2))
+    policy = StochasticPolicy(nn.Linear(1, 2))
     zero, one = torch.zeros(3), torch.ones(3, 1)
     rewards, terminated = torch.tensor([0.0, 1.0, -20.0]), torch.tensor([0.0, 1.0, 0.0])
     batch = Transitions(one, one, rewards, one, terminated, zero)
@@ -225,11 +227,29 @@ def test_what_no_return_can_be_is_not_learned() -> None:
     torch.testing.assert_close(learner.critic_loss(batch), expected)
 
 
-def test_the_spread_depends_on_the_state_and_stays_in_bounds() -> None:
-    policy = GaussianPolicy(nn.Linear(2, 6))
-    distribution = policy(torch.tensor([[1.0, 0.0], [0.0, 1.0], [1e4, -1e4]]))
-    assert distribution.mean.abs().max() <= 1.0
-    spread = distribution.stddev
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+def test_the_spread_depends_on_the_state_and_stays_in_bounds(distribution: str) -> None:
+    policy = StochasticPolicy(nn.Linear(2, 6), distribution)
+    actions = policy(torch.tensor([[1.0, 0.0], [0.0, 1.0], [1e4, -1e4]]))
+    assert actions.mean.abs().max() <= 1.0
+    spread = actions.base_dist.scale
     assert (spread[0] - spread[1]).abs().max() > 1e-3
     assert spread.min() >= np.exp(-4.0) - 1e-6 and spread.max() <= 1.0 + 1e-6
-    assert distribution.log_prob(torch.zeros(3, 3)).shape == (3,)
+    assert actions.log_prob(torch.zeros(3, 3)).shape == (3,)
+
+
+def test_an_unknown_distribution_is_named() -> None:
+    with pytest.raises(ValueError, match="'heavy'"):
+        StochasticPolicy(nn.Linear(2, 6), "heavy")
+
+
+@pytest.mark.parametrize(("distribution", "expected"), [("gaussian", -0.2), ("laplace", -0.6)])
+def test_it_imitates_the_mean_or_the_median(distribution: str, expected: float) -> None:
+    """Three times one way, twice the other."""
+    policy = StochasticPolicy(nn.Linear(1, 2), distribution)
+    states, actions = torch.ones(5, 1), torch.tensor([-0.6, -0.6, -0.6, 0.4, 0.4])[:, None]
+    optimiser = torch.optim.Adam(policy.parameters(), 0.01)
+    for _ in range(1500):
+        loss = -policy(states).log_prob(actions).mean()
+        step_optimiser(optimiser, loss)
+    assert policy.centre(states)[0].item() == pytest.approx(expected, abs=0.03)

@@ -75,6 +75,7 @@ def test_every_skill_has_settings(skill: str) -> None:
         ({"average_decay": 1.0}, "average_decay"),
         ({"exploration_share": -0.1}, "exploration_share"),
         ({"awac_weighting": "heavy"}, "awac_weighting"),
+        ({"policy_distribution": "heavy"}, "policy_distribution"),
         ({"evaluate_every": "often"}, "evaluate_every"),
     ],
 )
@@ -101,7 +102,9 @@ def test_the_exported_policy_is_the_learners(tmp_path: Path) -> None:
         mean = ACTION_LOW + (drawn.mean.numpy() + 1.0) * half
         np.testing.assert_allclose(answer[:, :4], mean, atol=1e-5)
         if gaussian:
-            np.testing.assert_allclose(answer[:, 4:], 0.3 * drawn.stddev.numpy() * half, atol=1e-5)
+            np.testing.assert_allclose(
+                answer[:, 4:], 0.3 * drawn.base_dist.scale.numpy() * half, atol=1e-5
+            )
     assert not list(tmp_path.glob("*.new"))
 
 
@@ -196,7 +199,7 @@ def test_it_explores_by_a_share_of_its_spread(tmp_path: Path) -> None:
     with torch.no_grad():
         drawn, about = tuner.explore(states), tuner.policy(states[:1])
     torch.testing.assert_close(drawn.mean(0), about.mean[0], atol=0.02, rtol=0.0)
-    torch.testing.assert_close(drawn.std(0), 0.2 * about.stddev[0], atol=0.0, rtol=0.05)
+    torch.testing.assert_close(drawn.std(0), 0.2 * about.base_dist.scale[0], atol=0.0, rtol=0.05)
 
 
 def test_it_learns_which_of_two_actions_succeeds(tmp_path: Path) -> None:

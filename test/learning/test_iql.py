@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from moe_robot_control.learning.awac import AwacConfig, GaussianPolicy, Transitions
+from moe_robot_control.learning.awac import AwacConfig, StochasticPolicy, Transitions
 from moe_robot_control.learning.iql import IqlLearner, expectile_loss
 
 
@@ -29,7 +29,7 @@ def test_it_imitates_the_better_of_two_recorded_actions() -> None:
     def make_critic(more: int = 1) -> nn.Module:
         return nn.Sequential(nn.Linear(1 + more, 32), nn.SiLU(), nn.Linear(32, 1))
 
-    policy = GaussianPolicy(nn.Linear(1, 2))
+    policy = StochasticPolicy(nn.Linear(1, 2))
     config = AwacConfig(temperature=0.1, learning_rate=1e-2, tau=0.05)
     learner = IqlLearner(policy, make_critic, config)
     up = torch.arange(64) % 2 * 2.0 - 1.0
@@ -41,5 +41,5 @@ def test_it_imitates_the_better_of_two_recorded_actions() -> None:
     torch.testing.assert_close(advantages[1::2], torch.full((32,), 0.2), atol=0.05, rtol=0.0)
     torch.testing.assert_close(advantages[::2], torch.full((32,), -0.8), atol=0.05, rtol=0.0)
     with torch.no_grad():
-        mean = learner.policy.mean(states[:1])
+        mean = learner.policy.centre(states[:1])
     torch.testing.assert_close(mean, torch.tensor([[0.8]]), atol=0.05, rtol=0.0)
