@@ -35,6 +35,8 @@ class FineTuningConfig:
         exploration_share: of the policy's spread, the standard deviation of online actions. The
             spread that imitation learns tells of what differed between demonstrations; drawn anew
             at every step it lets go of what is held.
+        exploration_speed: least standard deviation of velocities when exploring, as a share of
+            full speed.
         evaluate_every: online episodes.
         evaluation_episodes: of each evaluation.
         tolerated_loss: of success, against the best policy; more is rolled back.
@@ -50,6 +52,7 @@ class FineTuningConfig:
     online_share: float
     keyframe_share: float
     exploration_share: float
+    exploration_speed: float
     evaluate_every: int
     evaluation_episodes: int
     tolerated_loss: float
@@ -97,6 +100,7 @@ def load_fine_tuning_config(
         "online_share": (config.online_share, 0, 1),
         "keyframe_share": (config.keyframe_share, 0, 1),
         "exploration_share": (config.exploration_share, 0, math.inf),
+        "exploration_speed": (config.exploration_speed, 0, 1),
         "tolerated_loss": (config.tolerated_loss, 0, 1),
         "average_decay": (config.average_decay, 0, 1 - 1e-9),
         "awac_gamma": (awac.gamma, 0, 1 - 1e-9),

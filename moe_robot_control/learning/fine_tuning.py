@@ -86,16 +86,27 @@ class InPhysicalUnits(nn.Module):
 
 
 class _WithSpread(InPhysicalUnits):
-    """Centre and, a share of the spread, standard deviation in physical units. (n, 8)."""
+    """Centre and standard deviation of what explores, in physical units. (n, 8)."""
 
-    def __init__(self, policy: StochasticPolicy, share: float) -> None:
+    def __init__(self, policy: StochasticPolicy, config: FineTuningConfig) -> None:
         super().__init__(policy, policy.centre)
-        self.share = share
+        self.config = config
 
     def forward(self, observation: Tensor) -> Tensor:
         _, log_spread = self.network.parameters_of(observation)
-        spread = self.share * log_spread.exp() * self.reach
+        spread = exploration_spread(log_spread, self.config) * self.reach
         return torch.cat([super().forward(observation), spread], dim=1)
+
+
+def exploration_spread(log_spread: Tensor, config: FineTuningConfig) -> Tensor:
+    """Standard deviations of actions in [-1, 1] that explore. (n, 4) -> (n, 4).
+
+    Velocities vary by no less than `config.exploration_speed`: where a policy hardly moves, it
+    often hardly varies either, and would stay there.
+    """
+    spread = config.exploration_share * log_spread.exp()
+    least = spread.new_tensor([config.exploration_speed] * (ACTION_SIZE - 1) + [0.0])
+    return torch.maximum(spread, least)
 
 
 def keyframes(recorded: Transitions) -> np.ndarray:
@@ -237,9 +248,8 @@ class FineTuner:
             gaussian: with standard deviations, to explore; else the centre alone, to deploy.
         """
         policy = self.policy
-        share = self.config.exploration_share
         deployed = (
-            _WithSpread(policy, share) if gaussian else InPhysicalUnits(policy, policy.centre)
+            _WithSpread(policy, self.config) if gaussian else InPhysicalUnits(policy, policy.centre)
         )
         unfinished = path.with_suffix(".new")
         example = self._prior.states[:64]
@@ -249,7 +259,8 @@ class FineTuner:
     def explore(self, states: Tensor) -> Tensor:
         """Actions drawn to learn from. (n, d) -> (n, 4)."""
         centre, log_spread = self.policy.parameters_of(states)
-        return centre + self.config.exploration_share * log_spread.exp() * torch.randn_like(centre)
+        spread = exploration_spread(log_spread, self.config)
+        return centre + spread * torch.randn_like(centre)
 
     def save(self) -> None:
         """Write the checkpoint."""
