@@ -101,7 +101,7 @@ def _write_report(
         own = [one for one in trained if one.skill == skill]
         file = f"{skill}_curves.png"
         draw_curves(out / file, own, skill)
-        text += [f"## {skill}", "", success_table(skill, results), training_table(own)]
+        text += [f"## {skill}", "", success_table(skill, own, results), training_table(own)]
         text += [f"![success of {skill} against robot minutes]({file})", ""]
     write_curves(out / "curves.csv", trained)
     return finish_report(out, text, command, len(results))

@@ -15,16 +15,30 @@ GOAL = 0.9
 """Success whose cost in online steps is compared."""
 
 
-def success_table(skill: str, results: Sequence[Result]) -> str:
-    """Final success of every method on unseen seeds: mean, and each training's."""
-    lines = ["| method | trainings | mean success | each |", "|---|---|---|---|"]
+def success_table(skill: str, trained: Sequence[Trained], results: Sequence[Result]) -> str:
+    """Every method of a skill: offline, at last, on unseen seeds, and what 90% cost."""
+    lines = [
+        "| method | trainings | offline | on unseen seeds, at last | each | "
+        "online steps to 90%, each |",
+        "|---" * 6 + "|",
+    ]
     for method, title in METHODS.items():
         shares = [r.share for r in results if (r.skill, r.method) == (skill, method)]
-        if shares:
+        curves = [one.curve for one in trained if (one.skill, one.method) == (skill, method)]
+        if shares and curves:
+            offline = statistics.mean(curve[0].success for curve in curves)
             each = ", ".join(f"{share:.0%}" for share in shares)
-            mean = statistics.mean(shares)
-            lines.append(f"| {title} | {len(shares)} | **{mean:.1%}** | {each} |")
+            steps = "; ".join(_steps(curve) for curve in curves)
+            lines.append(
+                f"| {title} | {len(shares)} | {offline:.1%} | **{statistics.mean(shares):.1%}** "
+                f"| {each} | {steps} |"
+            )
     return "\n".join([*lines, ""])
+
+
+def _steps(curve: Sequence[CurvePoint]) -> str:
+    reached = steps_to(curve)
+    return "not reached" if reached is None else f"{reached:,}"
 
 
 def steps_to(curve: Sequence[CurvePoint], goal: float = GOAL) -> int | None:
@@ -46,7 +60,7 @@ def training_table(trained: Sequence[Trained]) -> str:
     ]
     for one in trained:
         curve = one.curve
-        last, reached = curve[-1], steps_to(curve)
+        last = curve[-1]
         evaluated = max(0.0, *(curve[0].success - point.success for point in curve))
         cells = [
             METHODS[one.method],
@@ -57,7 +71,7 @@ def training_table(trained: Sequence[Trained]) -> str:
             f"{100 * evaluated:.0f} points",
             f"{100 * deepest_loss(curve):.0f} points",
             f"{last.transitions:,}",
-            "not reached" if reached is None else f"{reached:,}",
+            _steps(curve),
         ]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join([*lines, ""])

@@ -88,8 +88,10 @@ def test_figures_of_a_curve() -> None:
 
 def test_tables(tmp_path: Path) -> None:
     results = [Result("awac", SKILL, seed, 8 + seed, 10, "abc") for seed in (0, 1)]
-    assert "| AWAC | 2 | **85.0%** | 80%, 90% |" in success_table(SKILL, results)
-    row = training_table([trained(tmp_path)]).splitlines()[2]
+    one, other = trained(tmp_path), trained(tmp_path, seed=1, curve=CURVE[:2])
+    row = "| AWAC | 2 | 50.0% | **85.0%** | 80%, 90% | 4,800; not reached |"
+    assert row in success_table(SKILL, [one, other], results)
+    row = training_table([one]).splitlines()[2]
     cells = [cell.strip() for cell in row.strip("|").split("|")]
     assert cells == ["AWAC", "0", "x", "50%", "95%", "20 points", "0 points", "4,800", "4,800"]
 
