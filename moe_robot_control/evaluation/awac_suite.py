@@ -84,8 +84,10 @@ class Trained:
 
     @property
     def through(self) -> str:
-        """What it was trained through: the simulation alone, or a graph."""
-        return str(self.manifest["metrics"].get("through", "graph"))
+        """What it was trained through: the simulation alone, or a graph; and on what poses."""
+        metrics = self.manifest["metrics"]
+        seen = {"camera": ", camera images", "true": ", true poses"}.get(metrics.get("poses"), "")
+        return str(metrics.get("through", "graph")) + seen
 
     @property
     def curve(self) -> list[CurvePoint]:

@@ -91,6 +91,8 @@ def test_tables(tmp_path: Path) -> None:
     one, other = trained(tmp_path), trained(tmp_path, seed=1, curve=CURVE[:2])
     row = "| AWAC | 2 | 50.0% | **85.0%** | 80%, 90% | 4,800; not reached |"
     assert row in success_table(SKILL, [one, other], results)
+    seen = trained(tmp_path, seed=2, poses="camera")
+    assert "| x, camera images |" in training_table([seen])
     row = training_table([one]).splitlines()[2]
     cells = [cell.strip() for cell in row.strip("|").split("|")]
     assert cells == ["AWAC", "0", "x", "50%", "95%", "20 points", "0 points", "4,800", "4,800"]
