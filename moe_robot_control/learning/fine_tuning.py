@@ -240,17 +240,25 @@ class FineTuner:
         self.save()
         return worse
 
+    @property
+    def best_policy(self) -> StochasticPolicy:
+        """The one of the best evaluation, the latest of equals; before any, what acts."""
+        policy = copy.deepcopy(self.policy)
+        if self._best is not None:
+            policy.load_state_dict(self._best[1]["policy"])
+        return policy
+
     def export(self, path: Path, gaussian: bool) -> None:
         """Write the policy as ONNX, in place of the file before, all or nothing.
 
         Args:
             path: of the file.
-            gaussian: with standard deviations, to explore; else the centre alone, to deploy.
+            gaussian: with standard deviations, to explore; else the best policy's centre alone,
+                to deploy.
         """
-        policy = self.policy
-        deployed = (
-            _WithSpread(policy, self.config) if gaussian else InPhysicalUnits(policy, policy.centre)
-        )
+        policy = self.policy if gaussian else self.best_policy
+        alone = InPhysicalUnits(policy, policy.centre)
+        deployed = _WithSpread(policy, self.config) if gaussian else alone
         unfinished = path.with_suffix(".new")
         example = self._prior.states[:64]
         export_onnx(deployed, unfinished, example, "observation", "action")

@@ -113,7 +113,7 @@ class Tuned:
         return self.tuner.curve[-1][3]
 
     def deployed(self) -> nn.Module:
-        policy = self.tuner.policy
+        policy = self.tuner.best_policy
         return InPhysicalUnits(policy, policy.centre)
 
 

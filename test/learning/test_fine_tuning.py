@@ -167,6 +167,7 @@ def test_a_worse_policy_is_rolled_back(tmp_path: Path) -> None:
     list(tuner.pretrain())
     assert not tuner.judge(0.6)
     best = [value.clone() for value in tuner.learner.state_dict().values()]
+    best_policy = tuner.best_policy
     live(tuner, 10)
     assert not tuner.judge(0.55)  # within what is tolerated, but not the best
     live(tuner, 10)
@@ -180,6 +181,13 @@ def test_a_worse_policy_is_rolled_back(tmp_path: Path) -> None:
     assert [row[2] for row in tuner.curve] == [0.6, 0.55, 0.4]
     # what goes on acting is the best again
     assert [row[3] for row in tuner.curve] == [0.6, 0.55, 0.6]
+    # within what is tolerated: it acts on, but another one is deployed
+    live(tuner, 10)
+    assert not tuner.judge(0.55)
+    kept, deployed = best_policy.state_dict(), tuner.best_policy.state_dict()
+    assert all(torch.equal(a, b) for a, b in zip(kept.values(), deployed.values(), strict=True))
+    acting = next(tuner.policy.parameters())
+    assert not torch.equal(acting, next(tuner.best_policy.parameters()))
 
 
 def test_half_of_a_batch_is_lived(tmp_path: Path) -> None:
