@@ -221,9 +221,8 @@ def test_real_time_stops_when_the_gate_falls_silent(real_time_graph: GraphClient
     request = ChangeState.Request(transition=Transition(id=Transition.TRANSITION_DEACTIVATE))
     graph.call(ChangeState, "manipulation_network/change_state", request)
     _at_rest(graph)
-    # stale, or, where the reset came late, none yet
     graph.message(
-        DiagnosticArray, "diagnostics", EVENTS, lambda m: "gate weights" in m.status[0].message
+        DiagnosticArray, "diagnostics", EVENTS, lambda m: "gate weights are" in m.status[0].message
     )
 
 
