@@ -217,6 +217,9 @@ def test_real_time_follows_the_wall_clock(real_time_graph: GraphClient) -> None:
 def test_real_time_stops_when_the_gate_falls_silent(real_time_graph: GraphClient) -> None:
     graph = real_time_graph
     graph.call(Trigger, "mujoco_bridge/reset")
+    # the commander first goes on with the weights from before the reset
+    begun = _seconds(graph.message(JointState, "joint_states"))
+    graph.message(JointState, "gate/weights", accept=lambda m: begun <= _seconds(m) < begun + 1.0)
     _moving(graph)
     request = ChangeState.Request(transition=Transition(id=Transition.TRANSITION_DEACTIVATE))
     graph.call(ChangeState, "manipulation_network/change_state", request)
