@@ -35,6 +35,9 @@ class AwacConfig:
         gamma: discount.
         tau: rate of the target critics.
         learning_rate: of Adam.
+        policy_weight_decay: of the policy's weights, for each unit of learning rate (AdamW,
+            Loshchilov and Hutter 2019): a few thousand recorded transitions are soon learned by
+            heart.
         batch: transitions of an update.
         temperature: lambda; small ones trust the critics, large ones imitate.
         weighting: `exponential`: exp(A / lambda); `softmax`: the same, normalised over the batch.
@@ -51,6 +54,7 @@ class AwacConfig:
     gamma: float = 0.99
     tau: float = 0.005
     learning_rate: float = 3e-4
+    policy_weight_decay: float = 0.0
     batch: int = 256
     temperature: float = 1.0
     weighting: str = "exponential"
@@ -160,8 +164,11 @@ class AwacLearner(nn.Module):
         self.config, self.policy = config, policy
         self.critics = nn.ModuleList(make_critic() for _ in range(2))
         self.targets = copy.deepcopy(self.critics).requires_grad_(False)
-        self.actor_optimiser = torch.optim.Adam(
-            policy.parameters(), config.learning_rate, fused=True
+        self.actor_optimiser = torch.optim.AdamW(
+            policy.parameters(),
+            config.learning_rate,
+            weight_decay=config.policy_weight_decay,
+            fused=True,
         )
         self.critic_optimiser = torch.optim.Adam(
             self.critics.parameters(), config.learning_rate, fused=True

@@ -106,6 +106,7 @@ def load_fine_tuning_config(
         "awac_gamma": (awac.gamma, 0, 1 - 1e-9),
         "awac_tau": (awac.tau, 1e-9, 1),
         "awac_learning_rate": (awac.learning_rate, 1e-9, 1),
+        "awac_policy_weight_decay": (awac.policy_weight_decay, 0, math.inf),
         "awac_batch": (awac.batch, 1, math.inf),
         "awac_temperature": (awac.temperature, 1e-6, math.inf),
         "awac_max_weight": (awac.max_weight, 1e-6, math.inf),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -167,9 +167,10 @@ class FineTuner:
             TrainingError: an unreadable checkpoint.
         """
         self.skill, self.config = skill, config
-        self._prior, self._log, self._seed, self._folder = prior, log, seed, folder
+        self._log, self._seed, self._folder = log, seed, folder
+        self._example = prior.states[:64]
         torch.manual_seed(seed)
-        # the learner sees features, made once for each batch
+        # the learner sees features; those of what was recorded are made once
         size = config.network_width, config.network_depth
         inputs = num_features(skill)
         layers = mlp(inputs, 2 * ACTION_SIZE, *size)
@@ -185,6 +186,7 @@ class FineTuner:
         self.curve: list[tuple[int, int, float, float]] = []
         self._best: tuple[float, dict[str, Any]] | None = None
         self._keyframes = keyframes(prior)
+        self._prior = _featured(prior)
         self._resume()
         # another sequence after an interruption
         self._rng = np.random.default_rng([seed, self.updates, len(log)])
@@ -260,8 +262,7 @@ class FineTuner:
         alone = InPhysicalUnits(policy, policy.centre)
         deployed = _WithSpread(policy, self.config) if gaussian else alone
         unfinished = path.with_suffix(".new")
-        example = self._prior.states[:64]
-        export_onnx(deployed, unfinished, example, "observation", "action")
+        export_onnx(deployed, unfinished, self._example, "observation", "action")
         unfinished.replace(path)
 
     def explore(self, states: Tensor) -> Tensor:
@@ -324,10 +325,13 @@ class FineTuner:
         rows = torch.from_numpy(rows.astype(np.int64))
         recorded = [column[rows] for column in vars(self._prior).values()]
         if own:
-            lived = self._log.transitions(self._rng.integers(len(self._log), size=own))
+            lived = _featured(self._log.transitions(self._rng.integers(len(self._log), size=own)))
             pairs = zip(recorded, vars(lived).values(), strict=True)
             recorded = [torch.cat(pair) for pair in pairs]
-        batch = Transitions(*recorded)
-        batch.states = skill_features(batch.states)
-        batch.next_states = skill_features(batch.next_states)
-        return batch
+        return Transitions(*recorded)
+
+
+def _featured(batch: Transitions) -> Transitions:
+    """The same transitions, with features in place of states."""
+    following = skill_features(batch.next_states)
+    return replace(batch, states=skill_features(batch.states), next_states=following)

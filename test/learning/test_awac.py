@@ -253,3 +253,15 @@ def test_it_imitates_the_mean_or_the_median(distribution: str, expected: float) 
         loss = -policy(states).log_prob(actions).mean()
         step_optimiser(optimiser, loss)
     assert policy.centre(states)[0].item() == pytest.approx(expected, abs=0.03)
+
+
+def test_weight_decay_is_of_the_policy_alone(problem: Problem) -> None:
+    plain, decayed = learner_of(problem), learner_of(problem, policy_weight_decay=0.5)
+    before = plain.policy.logits.detach().clone()
+    for learner in (plain, decayed):
+        torch.manual_seed(0)
+        learner.update(problem.data())
+    torch.testing.assert_close(
+        decayed.policy.logits, plain.policy.logits - 0.02 * 0.5 * before, atol=1e-6, rtol=0
+    )
+    torch.testing.assert_close(decayed.critics[0].values, plain.critics[0].values)
