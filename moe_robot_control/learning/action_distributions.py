@@ -56,7 +56,7 @@ class Coarse:
 
     Attributes:
         logits: of the choices, but for a constant. Shape (..., m).
-        centres: the actions c_j. Shape (m, a).
+        centres: the actions c_j. Shape (m, a), or (..., m, a) where they differ.
         std: s.
     """
 
@@ -68,31 +68,37 @@ class Coarse:
         """A draw. Shape (..., a)."""
         odds = torch.softmax(self.logits, dim=-1)
         flat = torch.multinomial(odds.reshape(-1, odds.shape[-1]), 1, generator=generator)
-        centre = self.centres[flat.reshape(odds.shape[:-1])]
+        centre = self._centre(flat.reshape(odds.shape[:-1]))
         return centre + self.std * torch.randn(
             centre.shape, generator=generator, dtype=centre.dtype
         )
 
     def log_prob(self, actions: Tensor) -> Tensor:
         """Log density of actions. (..., a) -> (...)."""
-        log_std = torch.full_like(self.centres[0], math.log(self.std))
+        log_std = self.centres.new_full(self.centres.shape[-1:], math.log(self.std))
         each = gaussian_log_prob(actions[..., None, :], self.centres, log_std)
         return torch.logsumexp(torch.log_softmax(self.logits, dim=-1) + each, dim=-1)
 
     def best(self) -> Tensor:
         """The likeliest choice. Shape (..., a)."""
-        return self.centres[self.logits.argmax(dim=-1)]
+        return self._centre(self.logits.argmax(dim=-1))
 
     def moments(self) -> tuple[Tensor, Tensor]:
         """Mean and variance along each axis. Shapes (..., a)."""
-        odds = torch.softmax(self.logits, dim=-1)
-        mean = odds @ self.centres
-        return mean, odds @ self.centres.square() - mean.square() + self.std**2
+        odds = torch.softmax(self.logits, dim=-1)[..., None, :]
+        mean = (odds @ self.centres)[..., 0, :]
+        square = (odds @ self.centres.square())[..., 0, :]
+        return mean, square - mean.square() + self.std**2
 
     def exploration(self) -> Tensor:
         """Entropy of the choice [nats]. Shape (...)."""
         log_odds = torch.log_softmax(self.logits, dim=-1)
         return -(log_odds.exp() * log_odds).sum(-1)
+
+    def _centre(self, choices: Tensor) -> Tensor:
+        """The actions of choices. (...) -> (..., a)."""
+        centres = self.centres.expand(*choices.shape, *self.centres.shape[-2:])
+        return torch.take_along_dim(centres, choices[..., None, None], dim=-2)[..., 0, :]
 
 
 Distribution = Gaussian | Coarse
@@ -102,7 +108,10 @@ def of_first_step(distribution: Distribution) -> Distribution:
     """From sequences of one step, (1, n, ...), to that step, (n, ...)."""
     if isinstance(distribution, Gaussian):
         return replace(distribution, mean=distribution.mean[0])
-    return replace(distribution, logits=distribution.logits[0])
+    logits, centres = distribution.logits[0], distribution.centres
+    return replace(
+        distribution, logits=logits, centres=centres[0] if centres.dim() > 2 else centres
+    )
 
 
 def detached(distribution: Distribution) -> Distribution:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from moe_robot_control.learning.action_distributions import Coarse, Distribution, Gaussian
 from moe_robot_control.learning.networks import mlp
+from moe_robot_control.policies.spaces import DECISION_PERIOD, MAX_SPEED
 
 LOG_STD = (-3.0, 0.5)
 """Bounds of the logarithm of a Gaussian's standard deviation."""
@@ -179,10 +180,10 @@ class Agent(nn.Module):
             output, value = self.policy(features, tasks), self.value(features, tasks)
         else:
             output, value = self.policy(features), self.value(features)
-        return self.distribution(output), value[..., 0], memory
+        return self.distribution(output, x), value[..., 0], memory
 
-    def distribution(self, output: Tensor) -> Distribution:
-        """What the policy's output means. (..., o) -> actions of length a."""
+    def distribution(self, output: Tensor, x: Tensor) -> Distribution:
+        """What the policy's output means for observations. (..., o), (..., d) -> of actions."""
         raise NotImplementedError
 
 
@@ -195,7 +196,7 @@ class GaussianAgent(Agent):
         super().__init__(trunk, num_actions, num_tasks)
         self.log_std = nn.Parameter(torch.full((num_actions,), math.log(initial_std)))
 
-    def distribution(self, output: Tensor) -> Gaussian:
+    def distribution(self, output: Tensor, x: Tensor) -> Gaussian:
         """See `Agent`."""
         return Gaussian(torch.tanh(output), self.log_std.clamp(*LOG_STD))
 
@@ -203,19 +204,49 @@ class GaussianAgent(Agent):
 class CoarseAgent(Agent):
     """One of a few actions."""
 
-    def __init__(self, trunk: Trunk, centres: Tensor, std: float) -> None:
-        """Choose among `centres`, (m, a), shaken by `std`."""
-        super().__init__(trunk, len(centres))
-        self.register_buffer("centres", centres)
-        self._std = std
+    def __init__(
+        self, trunk: Trunk, moves: Callable[[Tensor], Tensor], num_moves: int, std: float
+    ) -> None:
+        """Choose among moves, shaken a little.
 
-    def distribution(self, output: Tensor) -> Coarse:
+        Args:
+            trunk: features of observations.
+            moves: actions among which to choose, of observations: (..., d) -> (..., m, a).
+            num_moves: m.
+            std: of the shaking.
+        """
+        super().__init__(trunk, num_moves)
+        self._moves, self._std = moves, std
+
+    def distribution(self, output: Tensor, x: Tensor) -> Coarse:
         """See `Agent`."""
-        return Coarse(output, self.centres, self._std)
+        return Coarse(output, self._moves(x), self._std)
 
 
-def coarse_directions() -> Tensor:
-    """Full speed along an axis, either way, or none; the gripper open or closed. Shape (14, 4)."""
-    moves = torch.cat([torch.zeros(1, 3), torch.eye(3), -torch.eye(3)])
-    grips = torch.tensor([[1.0], [-1.0]])
-    return torch.cat([moves.repeat_interleave(2, dim=0), grips.repeat(len(moves), 1)], dim=1)
+NUM_MOVES = 22
+
+
+def coarse_moves(x: Tensor) -> Tensor:
+    """Few directions: stay, along an axis, to an object, or to above or below it.
+
+    All at full speed, or what just reaches the place; each with the gripper open or closed.
+
+    Args:
+        x: observations of a skill with room for two objects. Shape (..., 12).
+
+    Returns:
+        Actions in [-1, 1]. Shape (..., 22, 4).
+    """
+    tip, objects = x[..., None, :3], x[..., 4:].unflatten(-1, (2, 4))
+    # an unknown object is no direction
+    away = (objects[..., :3] - tip) * objects[..., 3:]
+    level = away * away.new_tensor([1.0, 1.0, 0.0])
+    goals = torch.cat([away, level], dim=-2) / (DECISION_PERIOD * MAX_SPEED)
+    goals = goals / torch.linalg.vector_norm(goals, dim=-1, keepdim=True).clamp(min=1.0)
+    axes = torch.cat([torch.zeros(1, 3), torch.eye(3), -torch.eye(3)]).to(x)
+    ways = torch.cat([axes.expand(*x.shape[:-1], 7, 3), goals], dim=-2)
+    return torch.cat([_with_gripper(ways, opening) for opening in (1.0, -1.0)], dim=-2)
+
+
+def _with_gripper(ways: Tensor, opening: float) -> Tensor:
+    return torch.cat([ways, torch.full_like(ways[..., :1], opening)], dim=-1)

@@ -10,13 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from moe_robot_control.learning.agents import (
+    NUM_MOVES,
     Agent,
     CoarseAgent,
     FeedForward,
     GaussianAgent,
     PerTask,
     Recurrent,
-    coarse_directions,
+    coarse_moves,
 )
 from moe_robot_control.learning.bench_suite import BenchSuite
 from moe_robot_control.learning.mix_and_match_config import MixAndMatchConfig
@@ -150,7 +151,7 @@ def _actions(config: MixAndMatchConfig) -> list[Agent]:
         return FeedForward(SHARED_OBSERVATION_SIZE, skill_features, config.width)
 
     return [
-        CoarseAgent(trunk(), coarse_directions(), config.coarse_std),
+        CoarseAgent(trunk(), coarse_moves, NUM_MOVES, config.coarse_std),
         GaussianAgent(trunk(), ACTION_SIZE, config.initial_std),
     ]
 

@@ -16,7 +16,8 @@ from moe_robot_control.learning.action_distributions import (
     mixture_log_prob,
     transfer,
 )
-from moe_robot_control.learning.agents import coarse_directions
+from moe_robot_control.learning.agents import NUM_MOVES, coarse_moves
+from moe_robot_control.policies.spaces import DECISION_PERIOD, MAX_SPEED
 
 DRAWS = 200_000
 
@@ -29,8 +30,8 @@ def gaussian(seed: int) -> Gaussian:
 
 def coarse(seed: int) -> Coarse:
     draw = torch.Generator().manual_seed(seed)
-    centres = coarse_directions().double()
-    return Coarse(torch.randn(len(centres), generator=draw, dtype=torch.float64), centres, 0.1)
+    centres = coarse_moves(torch.rand(12, generator=draw, dtype=torch.float64))
+    return Coarse(torch.randn(NUM_MOVES, generator=draw, dtype=torch.float64), centres, 0.1)
 
 
 def drawn(distribution: Gaussian | Coarse, count: int = DRAWS) -> torch.Tensor:
@@ -68,6 +69,40 @@ def test_draws_have_the_moments(make) -> None:
     mean, variance = one.moments()
     torch.testing.assert_close(actions.mean(0), mean, atol=0.01, rtol=0)
     torch.testing.assert_close(actions.var(0), variance, atol=0.01, rtol=0)
+
+
+def test_choices_may_differ_from_place_to_place() -> None:
+    draw = torch.Generator().manual_seed(0)
+    x = torch.rand(3, 12, generator=draw)
+    logits = torch.randn(3, NUM_MOVES, generator=draw)
+    every = Coarse(logits, coarse_moves(x), 0.1)
+    each = [Coarse(logits[i], coarse_moves(x[i]), 0.1) for i in range(3)]
+    actions = every.sample(draw)
+    of_every = [every.log_prob(actions), every.best(), *every.moments()]
+    of_each = [
+        [one.log_prob(action), one.best(), *one.moments()]
+        for one, action in zip(each, actions, strict=True)
+    ]
+    for together, apart in zip(of_every, zip(*of_each, strict=True), strict=True):
+        torch.testing.assert_close(together, torch.stack(apart))
+
+
+def test_coarse_moves_go_along_axes_and_to_objects() -> None:
+    x = torch.zeros(12)
+    x[:3] = torch.tensor([0.4, 0.0, 0.3])
+    x[4:8] = torch.tensor([0.4, 0.3, -0.1, 1.0])  # far: 0.3 to the left, 0.4 below
+    x[8:12] = torch.tensor([0.4, -0.005, 0.3, 1.0])  # nearer than one decision goes
+    opened, closed = coarse_moves(x).unflatten(0, (2, -1))
+    assert (opened[:, 3] == 1).all() and (closed[:, 3] == -1).all()
+    torch.testing.assert_close(opened[:, :3], closed[:, :3])
+    stay, axes, goals = opened[0, :3], opened[1:7, :3], opened[7:, :3]
+    assert not stay.any() and sorted(axes.abs().sum(1).tolist()) == [1.0] * 6
+    torch.testing.assert_close(goals[0], torch.tensor([0.0, 0.6, -0.8]))
+    torch.testing.assert_close(goals[2], torch.tensor([0.0, 1.0, 0.0]))
+    reach = MAX_SPEED * DECISION_PERIOD
+    torch.testing.assert_close(goals[1] * reach, torch.tensor([0.0, -0.005, 0.0]))
+    x[7] = 0.0
+    assert not coarse_moves(x)[7, :3].any()
 
 
 def test_divergence_is_torchs_and_that_of_draws() -> None:

@@ -10,13 +10,14 @@ import pytest
 import torch
 
 from moe_robot_control.learning.agents import (
+    NUM_MOVES,
     Agent,
     CoarseAgent,
     FeedForward,
     GaussianAgent,
     PerTask,
     Recurrent,
-    coarse_directions,
+    coarse_moves,
 )
 from moe_robot_control.learning.curricula import Curriculum, HidingSuite
 from moe_robot_control.learning.mix_and_match import (
@@ -86,7 +87,7 @@ class PointSuite:
 def pair(width: int = 16, recurrent: bool = False) -> list[Agent]:
     trunk = Recurrent if recurrent else FeedForward
     return [
-        CoarseAgent(FeedForward(12, plain, width), coarse_directions(), 0.1),
+        CoarseAgent(FeedForward(12, plain, width), coarse_moves, NUM_MOVES, 0.1),
         GaussianAgent(trunk(12, plain, width), 4, 0.5),
     ]
 
@@ -122,7 +123,7 @@ def test_the_mixture_draws_each_agent_by_its_weight() -> None:
     torch.manual_seed(0)
     agents = pair()
     with torch.no_grad():
-        agents[0].policy.bias[:] = torch.where(torch.arange(14) == 2, 10.0, 0.0)  # x, open
+        agents[0].policy.bias[:] = torch.where(torch.arange(NUM_MOVES) == 1, 10.0, 0.0)  # x, open
         agents[1].policy.bias[:] = torch.tensor([-3.0, 0.0, 0.0, 0.0])
         agents[1].log_std[:] = -3.0
     count = 4000
