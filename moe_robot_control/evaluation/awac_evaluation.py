@@ -93,8 +93,8 @@ def _write_report(
         "Final policies in the simulation, on true poses and seeds that no training saw (from "
         f"{FIRST_SEED} on). Curves and trainings' tables are the trainings' own evaluations; what "
         "acts after a roll-back is the best policy so far, measured by these same episodes. "
-        "Trained through `simulation`: in the environment alone, which gives the trajectories of "
-        "the lockstep graph (`test/graph/test_episodes.py`).",
+        "Trained through `lockstep graph`, or `simulation`: in the environment alone, which gives "
+        "the same trajectories (`test/graph/test_episodes.py`).",
         "",
     ]
     for skill in dict.fromkeys(one.skill for one in trained):

@@ -82,7 +82,8 @@ def draw_curves(path: Path, trained: Sequence[Trained], title: str) -> None:
     figure = matplotlib.figure.Figure(figsize=(8, 4.5), layout="constrained")
     axis = figure.subplots()
     longest = max(one.curve[-1].minutes for one in trained)
-    for method, name in METHODS.items():
+    # a method has the same colour in all pictures
+    for index, (method, name) in enumerate(METHODS.items()):
         curves = [one.curve for one in trained if one.method == method]
         if not curves:
             continue
@@ -99,10 +100,11 @@ def draw_curves(path: Path, trained: Sequence[Trained], title: str) -> None:
             ]
         )
         width = 2.5 if method == "awac" else 1.2
-        (line,) = axis.plot(minutes, shares.mean(axis=0), label=name, linewidth=width)
+        color = f"C{index}"
+        axis.plot(minutes, shares.mean(axis=0), color=color, label=name, linewidth=width)
         if len(curves) > 1:
             low, high = shares.min(axis=0), shares.max(axis=0)
-            axis.fill_between(minutes, low, high, color=line.get_color(), alpha=0.15)
+            axis.fill_between(minutes, low, high, color=color, alpha=0.15)
     axis.set(
         xlabel="robot time in own episodes [min]",
         ylabel="success",
