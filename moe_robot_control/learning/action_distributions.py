@@ -108,10 +108,7 @@ def of_first_step(distribution: Distribution) -> Distribution:
     """From sequences of one step, (1, n, ...), to that step, (n, ...)."""
     if isinstance(distribution, Gaussian):
         return replace(distribution, mean=distribution.mean[0])
-    logits, centres = distribution.logits[0], distribution.centres
-    return replace(
-        distribution, logits=logits, centres=centres[0] if centres.dim() > 2 else centres
-    )
+    return replace(distribution, logits=distribution.logits[0], centres=distribution.centres[0])
 
 
 def detached(distribution: Distribution) -> Distribution:
