@@ -45,6 +45,9 @@ class AwacConfig:
         min_weight: smaller ones of demonstrations are raised to this: where the critics think too
             well of actions that nobody has tried, all recorded ones look bad, and none would be
             learned. Own actions have no least weight: their exploration is nothing to imitate.
+        imitate_own_failures: whether own episodes that failed are imitated, by their advantages,
+            as published. What a policy does where it is stuck, however small its advantages, is
+            most of such an episode, and imitated it is done the more. The critics learn of it.
         value_samples: actions that estimate V.
         lowest_return, highest_return: what a discounted return can be; y is kept between them.
             The smaller of two critics, bootstrapped over a hundred steps, else falls far below
@@ -60,6 +63,7 @@ class AwacConfig:
     weighting: str = "exponential"
     max_weight: float = 20.0
     min_weight: float = 0.0
+    imitate_own_failures: bool = True
     value_samples: int = 1
     lowest_return: float = -math.inf
     highest_return: float = math.inf
@@ -74,6 +78,7 @@ class Transitions:
         actions: shape (b, a).
         rewards, terminated: shape (b).
         shown: whether each is of a demonstration. Shape (b).
+        succeeded: whether each is of an episode that succeeded. Shape (b).
     """
 
     states: Tensor
@@ -82,6 +87,7 @@ class Transitions:
     next_states: Tensor
     terminated: Tensor
     shown: Tensor
+    succeeded: Tensor
 
 
 class StochasticPolicy(nn.Module):
@@ -199,6 +205,8 @@ class AwacLearner(nn.Module):
             self.advantages(batch), config.temperature, config.weighting, config.max_weight
         )
         weights = torch.maximum(weights, config.min_weight * batch.shown)
+        if not config.imitate_own_failures:
+            weights = weights * torch.maximum(batch.shown, batch.succeeded)
         return -(self.policy(batch.states).log_prob(batch.actions) * weights).mean()
 
     def update(self, batch: Transitions) -> dict[str, float]:

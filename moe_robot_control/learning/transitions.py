@@ -60,6 +60,8 @@ class TransitionLog:
         self._rows = np.zeros(max(1024, 2 * count), self._dtype)
         self._rows[:count] = known
         self._count = count
+        rewarded = self._rows["reward"][:count] > 0
+        self._succeeded = set(self._rows["episode"][:count][rewarded].tolist())
 
     def __len__(self) -> int:
         return self._count
@@ -84,11 +86,13 @@ class TransitionLog:
         self._rows[self._count] = (state, action, reward, next_state, terminated, episode)
         self._stream.write(self._rows[self._count].tobytes())
         self._count += 1
+        self._note(episode, reward)
 
     def end_last(self, reward: float) -> None:
         """The last transition turns out to have ended its episode, with this reward."""
         row = self._rows[self._count - 1 : self._count]
         row["reward"], row["terminated"] = reward, True
+        self._note(int(row["episode"][0]), reward)
         self._stream.seek(-self._dtype.itemsize, 2)
         self._stream.write(row.tobytes())
 
@@ -97,7 +101,12 @@ class TransitionLog:
         rows = self._rows[: self._count][which]
         names = ("state", "action", "reward", "next_state", "terminated")
         columns = (torch.from_numpy(rows[name].copy()) for name in names)
-        return Transitions(*columns, shown=torch.zeros(len(rows)))
+        succeeded = np.isin(rows["episode"], list(self._succeeded)).astype(np.float32)
+        return Transitions(*columns, torch.zeros(len(rows)), torch.from_numpy(succeeded))
+
+    def _note(self, episode: int, reward: float) -> None:
+        if reward > 0:
+            self._succeeded.add(episode)
 
     def close(self) -> None:
         """Close the file."""
@@ -128,14 +137,15 @@ def transitions_of(episodes: Sequence[Episode], skill: str) -> Transitions:
         last = np.arange(len(states)) == len(states) - 1
         done = last & (success == "True")
         kept = done | ~last
+        reached = np.full(kept.sum(), success == "True")
         parts.append(
-            (states[kept], actions[kept], done[kept].astype(float), following[kept], done[kept])
+            (states[kept], actions[kept], done[kept], following[kept], done[kept], reached)
         )
     if not sum(len(part[0]) for part in parts):
         raise TrainingError("no transitions in these episodes")
     joined = (np.concatenate(columns) for columns in zip(*parts, strict=True))
-    columns = [torch.from_numpy(column.astype(np.float32)) for column in joined]
-    return Transitions(*columns, shown=torch.ones(len(columns[0])))
+    *columns, succeeded = (torch.from_numpy(column.astype(np.float32)) for column in joined)
+    return Transitions(*columns, torch.ones(len(succeeded)), succeeded)
 
 
 class Collector:

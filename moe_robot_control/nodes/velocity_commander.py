@@ -31,6 +31,7 @@ from moe_robot_control.control.watchdog import JointWatch
 from moe_robot_control.errors import MoeRobotControlError
 from moe_robot_control.nodes._lifecycle import ManagedNode
 from moe_robot_control.nodes._runner import run_nodes
+from moe_robot_control.nodes.audience import Audience
 from moe_robot_control.nodes.priority import go_first
 from moe_robot_control.nodes.qos import COMMAND, EVENTS, SENSOR
 from moe_robot_control.nodes.ros_messages import (
@@ -180,6 +181,7 @@ class VelocityCommanderNode(ManagedNode):
         self._silent_until = 0.0
         self._scale = np.array([*[parameters["speed_scale"]] * 3, 1.0])
         self._measured_velocity: np.ndarray | None = None
+        self._moving = False
         self._times: collections.deque[tuple[float, float]] = collections.deque(maxlen=_TIMED)
         self._told_source: tuple[int, dict[str, float]] | None = None
         self._make_publishers()
@@ -203,6 +205,7 @@ class VelocityCommanderNode(ManagedNode):
         if not self.parameters["dry_run"]:
             self._output = publisher(kind, topics[self._arm.output], COMMAND)
             self._grippers = publisher(Float64MultiArray, topics["gripper"], COMMAND)
+            self._audience = Audience(self._output)
         self._twists = publisher(TwistStamped, "command/twist", SENSOR)
         self._told_velocities = publisher(Float64MultiArray, "command/joint_velocity", SENSOR)
         self._told_widths = publisher(Float64MultiArray, "command/gripper", SENSOR)
@@ -358,12 +361,18 @@ class VelocityCommanderNode(ManagedNode):
             decision = Decision(None, fault)
         else:
             decision = self._arbiter.decide(now, self._state[1][-1])
+        if decision.action is not None and not self._is_heard():
+            decision = Decision(None, f"nobody listens to {self._output.topic_name}")
         # after a gap the arm may have braked: until a joint state tells, no command is better than
         # one that goes on from the speed before
         if self._state is not None and self._ticked >= self._silent_until:
             self._command(decision, self._state[1], None)
         else:
             self._note(decision)
+
+    def _is_heard(self) -> bool:
+        """Whether the arm's driver takes what is sent; in a dry run nothing is."""
+        return self._output is None or self._audience.hears(self._ticked, not self._moving)
 
     def _command(
         self, decision: Decision, positions: np.ndarray, stamp: int | None
@@ -388,6 +397,7 @@ class VelocityCommanderNode(ManagedNode):
             velocities, width = self._commander.step(q[None], action[None])
             velocity, self._width = velocities[0], float(width[0])
         self._prediction.commanded(now * 1e-9, velocity)
+        self._moving = bool(velocity.any())
         self._times.append((time.thread_time() - begin[0], time.perf_counter() - begin[1]))
         commands = []
         gripper = to_command(stamp, [self._arm.gripper_position(self._width)])

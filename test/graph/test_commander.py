@@ -67,12 +67,17 @@ class Sender:
             )
             for name in "abc"
         }
-        node.create_subscription(
-            Float64MultiArray, ARM.topics["joint_velocity"], self._on_command, COMMAND
-        )
+        self.listen()
         node.create_subscription(DiagnosticArray, "diagnostics", self._on_status, EVENTS)
         self._ticks = 0
         node.create_timer(CONTROL_PERIOD, self._send, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+    def listen(self) -> None:
+        """Take commands from now on."""
+        self.commands.clear()
+        self.listening = self.client.node.create_subscription(
+            Float64MultiArray, ARM.topics["joint_velocity"], self._on_command, COMMAND
+        )
 
     def _on_command(self, message: Float64MultiArray) -> None:
         self.commands.append(np.array(message.data))
@@ -170,6 +175,18 @@ def test_emergency_stop_by_topic_latches(sender: Sender) -> None:
     sender.moving("moving by the operator")
     log = [line for line in sender.client.output.getvalue().splitlines() if "ERROR" in line]
     assert len(log) == 1 and "standing still: emergency stop" in log[0]
+
+
+def test_rests_until_somebody_listens_and_then_begins_slowly(sender: Sender) -> None:
+    sender.moving()
+    sender.client.node.destroy_subscription(sender.listening)
+    sender.message("nobody listens to /joint_velocity_controller/commands")
+    sender.listen()
+    sender.client.until(lambda: sender.commands, "a command")
+    fastest = np.abs(sender.commands[0]) / (ARM.joint_acceleration * CONTROL_PERIOD)
+    # two commands may have been under way when the first was heard
+    assert fastest.max() <= 2.0 + 1e-6
+    sender.moving()
 
 
 def test_the_operator_overrides_and_two_stop(sender: Sender) -> None:

@@ -79,6 +79,7 @@ class Problem:
             next_states=torch.eye(STATES)[torch.tensor(self.following)[state, action]],
             terminated=torch.tensor(self.ends)[state, action].float(),
             shown=torch.ones(len(state)),
+            succeeded=torch.ones(len(state)),
         )
 
 
@@ -202,13 +203,19 @@ def test_the_actor_loss_by_hand() -> None:
 
     one = torch.ones(2)
     shown = torch.tensor([1.0, 0.0])
-    batch = Transitions(torch.tensor([[2.0], [5.0]]), one[:, None], one, one[:, None], one, shown)
+    states = torch.tensor([[2.0], [5.0]])
+    batch = Transitions(states, one[:, None], one, one[:, None], one, shown, 0.0 * one)
     # Q does not depend on the action: all advantages are 0 and all weights 1, or, for the one of a
     # demonstration, the least one
     expected = -Normal(0.25, 0.5).log_prob(torch.tensor(1.0))
     for least, weight in ((0.0, 1.0), (0.5, 1.0), (3.0, 2.0)):
         learner = AwacLearner(Fixed(), Critic, AwacConfig(min_weight=least))
         torch.testing.assert_close(learner.actor_loss(batch), weight * expected)
+    # the second one is of an own episode that failed
+    learner = AwacLearner(Fixed(), Critic, AwacConfig(imitate_own_failures=False))
+    torch.testing.assert_close(learner.actor_loss(batch), 0.5 * expected)
+    batch.succeeded[:] = 1.0
+    torch.testing.assert_close(learner.actor_loss(batch), expected)
 
 
 def test_what_no_return_can_be_is_not_learned() -> None:
@@ -219,7 +226,7 @@ def test_what_no_return_can_be_is_not_learned() -> None:
     policy = StochasticPolicy(nn.Linear(1, 2))
     zero, one = torch.zeros(3), torch.ones(3, 1)
     rewards, terminated = torch.tensor([0.0, 1.0, -20.0]), torch.tensor([0.0, 1.0, 0.0])
-    batch = Transitions(one, one, rewards, one, terminated, zero)
+    batch = Transitions(one, one, rewards, one, terminated, zero, zero)
     config = AwacConfig(gamma=0.5, lowest_return=0.0, highest_return=1.0)
     learner = AwacLearner(policy, lambda: copy.deepcopy(nine), config)
     # y is 1, 1 and 0; without bounds it would be 4.5, 1 and -15.5

@@ -39,7 +39,7 @@ def recorded(count: int = 50, seed: int = 0) -> Transitions:
     states = rng.normal(0.3, 0.1, (count, SIZE))
     done = (np.arange(count) % 10 == 9).astype(float)
     actions, shown = rng.uniform(-1, 1, (count, 4)), np.ones(count)
-    columns = (states, actions, done, np.roll(states, -1, 0), done, shown)
+    columns = (states, actions, done, np.roll(states, -1, 0), done, shown, shown)
     return Transitions(*(torch.from_numpy(x.astype(np.float32)) for x in columns))
 
 
@@ -222,7 +222,7 @@ def test_it_learns_which_of_two_actions_succeeds(tmp_path: Path) -> None:
     states = torch.full((64, SIZE), 0.3)
     up = (torch.arange(64) % 2 * 2 - 1).float()
     actions = 0.8 * up[:, None].expand(-1, 4)
-    data = Transitions(states, actions, (up > 0).float(), states, *torch.ones(2, 64))
+    data = Transitions(states, actions, (up > 0).float(), states, *torch.ones(3, 64))
     config = small(
         awac_learning_rate=3e-3, awac_temperature=0.1, awac_min_weight=0.0, offline_updates=400
     )

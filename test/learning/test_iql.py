@@ -34,7 +34,7 @@ def test_it_imitates_the_better_of_two_recorded_actions() -> None:
     learner = IqlLearner(policy, make_critic, config)
     up = torch.arange(64) % 2 * 2.0 - 1.0
     states = torch.ones(64, 1)
-    data = Transitions(states, 0.8 * up[:, None], (up > 0).float(), states, *torch.ones(2, 64))
+    data = Transitions(states, 0.8 * up[:, None], (up > 0).float(), states, *torch.ones(3, 64))
     for _ in range(600):
         learner.update(data)
     advantages = learner.advantages(data)

@@ -153,7 +153,7 @@ def test_a_rollout_ends_where_episodes_do() -> None:
     following[1] = states[1]  # success
     following[4] = 0.9  # ran out of time
     terminated = torch.tensor([0.0, 1.0, 0.0, 0.0, 0.0])
-    data = Transitions(states, torch.zeros(5, 4), terminated, following, terminated, terminated)
+    data = Transitions(states, torch.zeros(5, 4), terminated, following, *3 * [terminated])
     network = torch.nn.Linear(SIZE, 4)
     network.num_inputs, network.features = SIZE, lambda x: x
     model = GaussianActorCritic(network, network, 4, 0.2)
@@ -172,7 +172,7 @@ def test_keyframes_are_about_the_grippers_changes() -> None:
     following[7] = 99.0  # another episode begins at 8
     opening = torch.tensor([1.0] * 3 + [-1.0] * 5 + [1.0] * 4)
     actions = torch.cat([torch.zeros(count, 3), opening[:, None]], dim=1)
-    data = Transitions(states, actions, opening, following, opening, opening)
+    data = Transitions(states, actions, opening, following, *3 * [opening])
     # closed at 3; that 7 and 8 differ is no change: they are of different episodes
     np.testing.assert_array_equal(keyframes(data), [2, 3, 4])
 

@@ -41,6 +41,7 @@ def test_success_ends_an_episode_and_time_does_not() -> None:
     assert len(found.states) == 5 + 6
     assert found.rewards.tolist() == [0, 0, 0, 0, 1] + [0] * 6
     assert found.terminated.tolist() == found.rewards.tolist()
+    assert found.succeeded.tolist() == [1] * 5 + [0] * 6
     first = torch.from_numpy(expert_observation(episodes[0].scene, SKILLS[0])).float()
     torch.testing.assert_close(found.states[:5], first)
     torch.testing.assert_close(found.next_states[:4], first[1:])
@@ -69,6 +70,16 @@ def test_the_log_goes_on_where_it_was(tmp_path: Path) -> None:
     assert kept.next_states[-1].tolist() == [1503] * 3
     assert kept.terminated[:5].tolist() == [0, 0, 0, 0, 1]
     again.close()
+
+
+def test_an_episode_that_succeeds_has_done_so_from_its_first_step_on(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    log = TransitionLog(path, 3, 2)
+    for episode, reward in ((0, 0.0), (1, 0.0), (1, 1.0), (2, 0.0)):
+        log.append(episode, np.zeros(3), np.zeros(2), reward, np.zeros(3), reward > 0)
+    for each in (log, TransitionLog(path, 3, 2)):
+        assert each.transitions().succeeded.tolist() == [0, 1, 1, 0]
+        assert each.transitions(np.array([3, 1])).succeeded.tolist() == [0, 1]
 
 
 @pytest.mark.parametrize("cut", [1, 10, 45])
@@ -174,3 +185,4 @@ def test_an_end_before_the_last_answer_is_the_last_actions(tmp_path: Path, succe
     assert kept.next_states[:, 0].tolist() == [20.0, 30.0]
     assert kept.rewards.tolist() == [0.0, float(success)]
     assert kept.terminated.tolist() == [0.0, 1.0]
+    assert kept.succeeded.tolist() == [float(success)] * 2
