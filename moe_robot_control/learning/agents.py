@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from moe_robot_control.learning.action_distributions import Coarse, Distribution, Gaussian
-from moe_robot_control.learning.networks import mlp
+from moe_robot_control.learning.networks import mlp, split_observation
 from moe_robot_control.policies.spaces import DECISION_PERIOD, MAX_SPEED
 
 LOG_STD = (-3.0, 0.5)
@@ -237,9 +237,9 @@ def coarse_moves(x: Tensor) -> Tensor:
     Returns:
         Actions in [-1, 1]. Shape (..., 22, 4).
     """
-    tip, objects = x[..., None, :3], x[..., 4:].unflatten(-1, (2, 4))
+    tip, _, positions, known = split_observation(x)
     # an unknown object is no direction
-    away = (objects[..., :3] - tip) * objects[..., 3:]
+    away = (positions - tip[..., None, :]) * known
     level = away * away.new_tensor([1.0, 1.0, 0.0])
     goals = torch.cat([away, level], dim=-2) / (DECISION_PERIOD * MAX_SPEED)
     goals = goals / torch.linalg.vector_norm(goals, dim=-1, keepdim=True).clamp(min=1.0)

@@ -33,10 +33,10 @@ GATE_PAIRS: tuple[tuple[str, str], ...] = (
 """Objects whose relative position tells what has been done."""
 
 
-def _split(observation: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Tip (n, 3), gripper width (n, 1), positions (n, k, 3), known (n, k, 1)."""
-    objects = observation[:, 4:].unflatten(1, (-1, 4))
-    return observation[:, :3], observation[:, 3:4], objects[..., :3], objects[..., 3:]
+def split_observation(observation: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Tip (..., 3), gripper width (..., 1), positions (..., k, 3), known (..., k, 1)."""
+    objects = observation[..., 4:].unflatten(-1, (-1, 4))
+    return observation[..., :3], observation[..., 3:4], objects[..., :3], objects[..., 3:]
 
 
 def _scaled(vector: Tensor, known: Tensor) -> list[Tensor]:
@@ -86,7 +86,7 @@ class ActionNetwork(nn.Module):
 
 def skill_features(observation: Tensor) -> Tensor:
     """Where one or two objects are to the tip and to each other. (n, 4 + 4k) -> (n, f)."""
-    tip, gripper, positions, known = _split(observation)
+    tip, gripper, positions, known = split_observation(observation)
     num_objects = positions.shape[1]
     features = [*_gripper(gripper), tip[:, 2:] / 0.3]
     for k in range(num_objects):
@@ -112,7 +112,7 @@ class ExpertNetwork(ActionNetwork):
 
 def scene_features(observation: Tensor) -> Tensor:
     """What tells the state of the job: pairs of objects, heights, and the gripper."""
-    tip, gripper, positions, known = _split(observation)
+    tip, gripper, positions, known = split_observation(observation)
     features = _gripper(gripper)
     vial = OBJECTS.index("vial")
     features += _scaled(positions[:, vial] - tip, known[:, vial])
@@ -128,7 +128,7 @@ def scene_features(observation: Tensor) -> Tensor:
 
 def whole_features(observation: Tensor) -> Tensor:
     """All that experts and manipulation network see: also where the tip is to every object."""
-    tip, _, positions, known = _split(observation)
+    tip, _, positions, known = split_observation(observation)
     features = [scene_features(observation), tip[:, 2:] / 0.3]
     for k in range(len(OBJECTS)):
         features += _scaled(positions[:, k] - tip, known[:, k])
