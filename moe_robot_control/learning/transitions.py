@@ -60,8 +60,6 @@ class TransitionLog:
         self._rows = np.zeros(max(1024, 2 * count), self._dtype)
         self._rows[:count] = known
         self._count = count
-        rewarded = self._rows["reward"][:count] > 0
-        self._succeeded = set(self._rows["episode"][:count][rewarded].tolist())
 
     def __len__(self) -> int:
         return self._count
@@ -86,27 +84,23 @@ class TransitionLog:
         self._rows[self._count] = (state, action, reward, next_state, terminated, episode)
         self._stream.write(self._rows[self._count].tobytes())
         self._count += 1
-        self._note(episode, reward)
 
     def end_last(self, reward: float) -> None:
         """The last transition turns out to have ended its episode, with this reward."""
         row = self._rows[self._count - 1 : self._count]
         row["reward"], row["terminated"] = reward, True
-        self._note(int(row["episode"][0]), reward)
         self._stream.seek(-self._dtype.itemsize, 2)
         self._stream.write(row.tobytes())
 
     def transitions(self, which: np.ndarray | slice = slice(None)) -> Transitions:
         """Some of them, by their numbers; all by default."""
-        rows = self._rows[: self._count][which]
+        known = self._rows[: self._count]
+        rows = known[which]
         names = ("state", "action", "reward", "next_state", "terminated")
         columns = (torch.from_numpy(rows[name].copy()) for name in names)
-        succeeded = np.isin(rows["episode"], list(self._succeeded)).astype(np.float32)
-        return Transitions(*columns, torch.zeros(len(rows)), torch.from_numpy(succeeded))
-
-    def _note(self, episode: int, reward: float) -> None:
-        if reward > 0:
-            self._succeeded.add(episode)
+        succeeded = np.isin(rows["episode"], known["episode"][known["reward"] > 0])
+        shown = torch.zeros(len(rows))
+        return Transitions(*columns, shown, torch.from_numpy(succeeded.astype(np.float32)))
 
     def close(self) -> None:
         """Close the file."""
