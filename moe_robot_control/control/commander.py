@@ -77,6 +77,11 @@ class Commander:
         """What a guarded arm was slowed down for in the last step; empty when it was not."""
         return "" if self._guard is None else self._guard.slowed_by
 
+    @property
+    def at_rest(self) -> bool:
+        """Whether the last velocities commanded were all zero."""
+        return not self._motion.velocity.any()
+
     def reset(self, ids: np.ndarray | None = None, gripper_open: np.ndarray | bool = True) -> None:
         """Forget the last command of simulations `ids` (all by default)."""
         rows = slice(None) if ids is None else ids

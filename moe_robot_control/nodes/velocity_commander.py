@@ -181,7 +181,6 @@ class VelocityCommanderNode(ManagedNode):
         self._silent_until = 0.0
         self._scale = np.array([*[parameters["speed_scale"]] * 3, 1.0])
         self._measured_velocity: np.ndarray | None = None
-        self._moving = False
         self._times: collections.deque[tuple[float, float]] = collections.deque(maxlen=_TIMED)
         self._told_source: tuple[int, dict[str, float]] | None = None
         self._make_publishers()
@@ -372,7 +371,7 @@ class VelocityCommanderNode(ManagedNode):
 
     def _is_heard(self) -> bool:
         """Whether the arm's driver takes what is sent; in a dry run nothing is."""
-        return self._output is None or self._audience.hears(self._ticked, not self._moving)
+        return self._output is None or self._audience.hears(self._ticked, self._commander.at_rest)
 
     def _command(
         self, decision: Decision, positions: np.ndarray, stamp: int | None
@@ -397,7 +396,6 @@ class VelocityCommanderNode(ManagedNode):
             velocities, width = self._commander.step(q[None], action[None])
             velocity, self._width = velocities[0], float(width[0])
         self._prediction.commanded(now * 1e-9, velocity)
-        self._moving = bool(velocity.any())
         self._times.append((time.thread_time() - begin[0], time.perf_counter() - begin[1]))
         commands = []
         gripper = to_command(stamp, [self._arm.gripper_position(self._width)])
