@@ -192,6 +192,7 @@ class Rig:
             self.stop_button = self.node.create_publisher(Bool, "emergency_stop", reliable)
             for name in self.managed:
                 self.call(GetState, f"{name}/get_state")
+            self._listen_to_commands()
             # a service that is found only when it is needed would be late
             for name in ("emergency_stop", "release", *(f"set_mode/{mode}" for mode in MODES)):
                 self._find(Trigger, f"{COMMANDER}/{name}")
@@ -206,7 +207,6 @@ class Rig:
 
     def _subscribe(self) -> None:
         subscribe, topics = self.node.create_subscription, ArmConfig.load().topics
-        subscribe(Float64MultiArray, topics["joint_velocity"], self._on_command, _DEEP_RELIABLE)
         subscribe(JointState, topics["joint_states"] + CLEAN, self._on_measured, _DEEP)
         if not self._remappings:
             subscribe(JointState, topics["joint_states"], self._on_measured, _DEEP)
@@ -220,6 +220,12 @@ class Rig:
         subscribe(String, f"{ARM}/limits", self._on_limits, LATCHED)
         subscribe(String, f"{ARM}/status", self._on_status, LATCHED)
         subscribe(String, "relay/altered", self._on_altered, LATCHED)
+
+    def _listen_to_commands(self) -> None:
+        """After the arm does: through the relay, the commander cannot tell which is the arm."""
+        self.until(lambda: self.limits.get("commands"), "command at the arm")
+        topic = ArmConfig.load().topics["joint_velocity"]
+        self.node.create_subscription(Float64MultiArray, topic, self._on_command, _DEEP_RELIABLE)
 
     # -- watching ----------------------------------------------------------------------------
 

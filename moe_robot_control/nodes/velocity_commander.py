@@ -109,6 +109,14 @@ class VelocityCommanderNode(ManagedNode):
             fixed=True,
         )
         declare(
+            "driver_patience",
+            2.0,
+            "Longest wait, before the arm moves, for its driver to listen; not in lockstep [s].",
+            0.0,
+            60.0,
+            fixed=True,
+        )
+        declare(
             "missing_share",
             0.1,
             "Largest weight of experts that are not waited for.",
@@ -195,16 +203,19 @@ class VelocityCommanderNode(ManagedNode):
 
     def _make_publishers(self) -> None:
         topics, publisher = self._arm.topics, self.create_publisher
+        parameters = self.parameters
         kind = {
             "joint_velocity": Float64MultiArray,
             "servo_twist": TwistStamped,
             "joint_trajectory": JointTrajectory,
         }[self._arm.output]
         self._output = self._grippers = None
-        if not self.parameters["dry_run"]:
+        if not parameters["dry_run"]:
             self._output = publisher(kind, topics[self._arm.output], COMMAND)
             self._grippers = publisher(Float64MultiArray, topics["gripper"], COMMAND)
-            self._audience = Audience(self._output)
+            self._audience = Audience(
+                self, self._output, topics["joint_states"], parameters["driver_patience"]
+            )
         self._twists = publisher(TwistStamped, "command/twist", SENSOR)
         self._told_velocities = publisher(Float64MultiArray, "command/joint_velocity", SENSOR)
         self._told_widths = publisher(Float64MultiArray, "command/gripper", SENSOR)

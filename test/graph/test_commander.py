@@ -37,6 +37,7 @@ PATIENT = {
     "joint_state_deadline": 2.0,
     "max_age": 2.0,
     "operator_deadline": 1.0,
+    "driver_patience": 60.0,
     "experts": "[a, b, c]",
 }
 
@@ -177,16 +178,29 @@ def test_emergency_stop_by_topic_latches(sender: Sender) -> None:
     assert len(log) == 1 and "standing still: emergency stop" in log[0]
 
 
-def test_rests_until_somebody_listens_and_then_begins_slowly(sender: Sender) -> None:
+@pytest.mark.parametrize("recorded", [False, True])
+def test_rests_until_the_driver_listens_and_then_begins_slowly(
+    sender: Sender, domain: int, recorded: bool
+) -> None:
     sender.moving()
     sender.client.node.destroy_subscription(sender.listening)
     sender.message("nobody listens to /joint_velocity_controller/commands")
-    sender.listen()
-    sender.client.until(lambda: sender.commands, "a command")
-    fastest = np.abs(sender.commands[0]) / (ARM.joint_acceleration * CONTROL_PERIOD)
-    # two commands may have been under way when the first was heard
-    assert fastest.max() <= 2.0 + 1e-6
-    sender.moving()
+    with ExitStack() as stack:
+        if recorded:
+            recorder = stack.enter_context(client_of(domain, io.StringIO()))
+            heard: list[Float64MultiArray] = []
+            recorder.node.create_subscription(
+                Float64MultiArray, ARM.topics["joint_velocity"], heard.append, COMMAND
+            )
+            recorder.until(lambda: heard, "a command")
+            sender.message("nobody listens to /joint_velocity_controller/commands")
+            assert not np.any([message.data for message in heard])
+        sender.listen()
+        sender.client.until(lambda: sender.commands, "a command")
+        fastest = np.abs(sender.commands[0]) / (ARM.joint_acceleration * CONTROL_PERIOD)
+        # two commands may have been under way when the first was heard
+        assert fastest.max() <= 2.0 + 1e-6
+        sender.moving()
 
 
 def test_the_operator_overrides_and_two_stop(sender: Sender) -> None:
