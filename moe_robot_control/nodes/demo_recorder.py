@@ -20,6 +20,7 @@ from rclpy.event_handler import QoSMessageLostInfo, SubscriptionEventCallbacks
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
+from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, Image, JointState
 from std_msgs.msg import Bool, Float64MultiArray, String
 from std_srvs.srv import Trigger
@@ -77,7 +78,8 @@ class DemoRecorderNode(Node):
     episode of the simulated bench is recorded from its beginning to its end, with skill,
     scenario, seed and success as the bench tells. `~/status` (latched JSON): state (idle,
     recording), episode, time [s], success, messages, dropped (by this node), lost (by the
-    middleware), directory, automatic, skill, scenario, operator, complaint.
+    middleware), directory, automatic, skill, scenario, operator, complaint, hears (topics that
+    somebody publishes).
     """
 
     def __init__(self, name: str = "demo_recorder", **options: object) -> None:
@@ -96,8 +98,7 @@ class DemoRecorderNode(Node):
         self._interventions = self._lost = 0
         self._complaint = ""
         self._status_out = self.create_publisher(String, "~/status", LATCHED)
-        for topic in self._topics():
-            self._subscribe(topic)
+        self._heard = {topic.name: self._subscribe(topic) for topic in self._topics()}
         for service, do in (
             ("start", self._start_by_hand),
             ("stop", partial(self._stop, {"reason": "asked"})),
@@ -170,7 +171,7 @@ class DemoRecorderNode(Node):
             ]
         return [*named, *poses, *experts, *cameras]
 
-    def _subscribe(self, topic: _Topic) -> None:
+    def _subscribe(self, topic: _Topic) -> Subscription:
         name, datatype = topic.recorded or (topic.name, _datatype(topic.kind))
         stamped = topic.kind not in _WITHOUT_HEADER
         watch = {
@@ -189,7 +190,7 @@ class DemoRecorderNode(Node):
             if self._timeline.includes(stamp or 0):
                 self._recorder.put(name, datatype, now, stamp or now, data, topic.convert)
 
-        self.create_subscription(
+        return self.create_subscription(
             topic.kind,
             topic.name,
             on_message,
@@ -342,6 +343,7 @@ class DemoRecorderNode(Node):
             "lost": self._lost,
             "directory": str(self._directory),
             "complaint": status.fault or status.complaint,
+            "hears": [name for name, heard in self._heard.items() if heard.get_publisher_count()],
         }
         told |= {
             name: self.parameters[name] for name in ("automatic", "skill", "scenario", "operator")

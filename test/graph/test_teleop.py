@@ -269,6 +269,8 @@ def test_a_whole_episode_by_gamepad(
             lambda message: status.update(json.loads(message.data)),
             LATCHED,
         )
+        needed = {"objects/button/pose", "command/source", "command/twist", "teleop/twist"}
+        client.until(lambda: needed <= set(status.get("hears", ())), "all that is recorded")
         pad.tap_until(lambda: status.get("state") == "recording", "a recording", START)
         joints: list[JointState] = []
         node.create_subscription(JointState, "joint_states", joints.append, SENSOR)
@@ -295,7 +297,7 @@ def test_a_whole_episode_by_gamepad(
     stamps = np.unique([item.message.publish_time for item in found["joint_states"]])
     assert set(np.diff(stamps)) == {10**7}  # not one is missing
     assert stamps[0] < 11 * 10**9  # on the simulation's clock, from the beginning
-    assert {"objects/button/pose", "command/source", "teleop/twist"} <= set(found)
+    assert needed <= set(found)
     assert from_stamp(pad.twists[0].header.stamp) < 10**12
     # as it is read for training: what he showed, without the twist by which he let go
     episode = read_episode(tmp_path / status["episode"])
