@@ -55,7 +55,6 @@ def real_time_graph(
 def test_nodes_topics_and_services_are_those_of_the_design(graph: GraphClient) -> None:
     wanted = {"mujoco_bridge", *MANAGED}
     graph.until(lambda: wanted <= set(graph.node.get_node_names()), "all nodes")
-    topics = dict(graph.node.get_topic_names_and_types())
     expected = {
         "/clock": "rosgraph_msgs/msg/Clock",
         "/joint_states": "sensor_msgs/msg/JointState",
@@ -75,22 +74,33 @@ def test_nodes_topics_and_services_are_those_of_the_design(graph: GraphClient) -
     for name in OBJECTS:
         expected[f"/objects/{name}/pose"] = "geometry_msgs/msg/PoseWithCovarianceStamped"
         expected[f"/mujoco_bridge/ground_truth/{name}/pose"] = "geometry_msgs/msg/PoseStamped"
+    graph.until(
+        lambda: expected.keys() <= {topic for topic, _ in graph.node.get_topic_names_and_types()},
+        "all topics",
+    )
+    topics = dict(graph.node.get_topic_names_and_types())
     assert {topic: topics.get(topic) for topic in expected} == {
         topic: [kind] for topic, kind in expected.items()
     }
-    services = dict(graph.node.get_service_names_and_types())
-    for name in (
-        "mujoco_bridge/reset",
-        "mujoco_bridge/step",
-        "mujoco_bridge/pause",
-        "velocity_commander/emergency_stop",
-        "velocity_commander/release",
-        "velocity_commander/set_mode/policy",
-        "velocity_commander/set_mode/teleop",
-        "velocity_commander/set_mode/idle",
-        *(f"{node}/change_state" for node in MANAGED),
-    ):
-        assert f"/{name}" in services
+    offered = {
+        f"/{name}"
+        for name in (
+            "mujoco_bridge/reset",
+            "mujoco_bridge/step",
+            "mujoco_bridge/pause",
+            "velocity_commander/emergency_stop",
+            "velocity_commander/release",
+            "velocity_commander/set_mode/policy",
+            "velocity_commander/set_mode/teleop",
+            "velocity_commander/set_mode/idle",
+            *(f"{node}/change_state" for node in MANAGED),
+        )
+    }
+    # a node's services are found after its name, one by one
+    graph.until(
+        lambda: offered <= {name for name, _ in graph.node.get_service_names_and_types()},
+        "all services",
+    )
 
 
 def test_parameters_come_from_the_launcher_and_the_files(graph: GraphClient) -> None:
