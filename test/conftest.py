@@ -20,3 +20,9 @@ def few_handovers() -> Iterator[None]:
         patch.setattr(bench_suite, "Handovers", few)
         patch.setattr(problems, "Handovers", lambda skill, num_threads: few(skill))
         yield
+
+
+@pytest.fixture
+def short_episodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a skill on the bench, for what does not ask how they end."""
+    monkeypatch.setattr("moe_robot_control.world.envs.STEPS_PER_SKILL", 6)

@@ -20,16 +20,13 @@ from moe_robot_control.policies.runtime import OnnxPolicy
 from moe_robot_control.policies.spaces import ACTION_HIGH, ACTION_LOW, SKILLS, command_of
 from moe_robot_control.share import share_path
 
+pytestmark = pytest.mark.usefixtures("short_episodes")
+
 SMALL = {
     "num_envs": 2, "rollout_steps": 8, "evaluate_every": 10_000, "evaluation_episodes": 1,
     "width": 8, "demonstrations": 0, "handed_over": 0.0, "learner_minibatches": 2,
     "population_interval": 16, "population_members": 2,
 }  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def short_episodes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("moe_robot_control.world.envs.STEPS_PER_SKILL", 6)
 
 
 @pytest.fixture

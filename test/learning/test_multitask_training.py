@@ -19,6 +19,8 @@ from moe_robot_control.policies.runtime import load_expert, load_experts
 from moe_robot_control.policies.spaces import ACTION_HIGH, ACTION_LOW, SKILLS
 from moe_robot_control.share import share_path
 
+pytestmark = pytest.mark.usefixtures("short_episodes")
+
 SETTINGS = share_path("config/training/multitask.yaml")
 METHODS = tuple(yaml.safe_load(SETTINGS.read_text())["methods"])
 
