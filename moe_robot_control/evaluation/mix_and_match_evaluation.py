@@ -35,7 +35,7 @@ from moe_robot_control.evaluation.report import finish_report
 from moe_robot_control.learning.mix_and_match_config import CURRICULA
 
 _TITLES = {
-    "actions": "Actions: six directions at full speed, or none, to any velocity",
+    "actions": "Actions: a few moves at full speed to any velocity",
     "architecture": "Architecture: feed-forward to recurrent, objects hidden after a second",
     "multitask": "Tasks: one policy a skill to one policy for all seven",
 }
