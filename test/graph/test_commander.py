@@ -178,6 +178,18 @@ def test_emergency_stop_by_topic_latches(sender: Sender) -> None:
     assert len(log) == 1 and "standing still: emergency stop" in log[0]
 
 
+@contextmanager
+def stranger(domain: int) -> Iterator[list[Float64MultiArray]]:
+    """The commands that another process than the driver's hears, once it hears any."""
+    with client_of(domain, io.StringIO()) as client:
+        heard: list[Float64MultiArray] = []
+        client.node.create_subscription(
+            Float64MultiArray, ARM.topics["joint_velocity"], heard.append, COMMAND
+        )
+        client.until(lambda: heard, "a command")
+        yield heard
+
+
 @pytest.mark.parametrize("recorded", [False, True])
 def test_rests_until_the_driver_listens_and_then_begins_slowly(
     sender: Sender, domain: int, recorded: bool
@@ -187,12 +199,7 @@ def test_rests_until_the_driver_listens_and_then_begins_slowly(
     sender.message("nobody listens to /joint_velocity_controller/commands")
     with ExitStack() as stack:
         if recorded:
-            recorder = stack.enter_context(client_of(domain, io.StringIO()))
-            heard: list[Float64MultiArray] = []
-            recorder.node.create_subscription(
-                Float64MultiArray, ARM.topics["joint_velocity"], heard.append, COMMAND
-            )
-            recorder.until(lambda: heard, "a command")
+            heard = stack.enter_context(stranger(domain))
             sender.message("nobody listens to /joint_velocity_controller/commands")
             assert not np.any([message.data for message in heard])
         sender.listen()
@@ -201,6 +208,17 @@ def test_rests_until_the_driver_listens_and_then_begins_slowly(
         # two commands may have been under way when the first was heard
         assert fastest.max() <= 2.0 + 1e-6
         sender.moving()
+
+
+def test_patience_with_a_driver_that_is_not_known_ends(
+    domain: int, environment: dict[str, str]
+) -> None:
+    """As where joint states are merged by another process than the driver's."""
+    with commander(domain, environment, driver_patience=0.5) as sender:
+        sender.client.node.destroy_subscription(sender.listening)
+        sender.message("nobody listens to /joint_velocity_controller/commands")
+        with stranger(domain):
+            assert sender.status(lambda s: s.message == "moving", "motion").level == b"\x00"
 
 
 def test_the_operator_overrides_and_two_stop(sender: Sender) -> None:
