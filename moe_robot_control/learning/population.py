@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -237,9 +237,15 @@ class Population:
             self._save()
 
     def _at_will(self) -> None:
-        running = {self._start(i): i for i in range(len(self.members)) if self._is_left(i)}
+        workers = max(int(ray.cluster_resources().get("CPU", 1)), 1)
+        running: dict[ray.ObjectRef, int] = {}
         failed = dict.fromkeys(range(len(self.members)), 0)
-        while running:
+        while True:
+            # no more at once than there are workers: Ray promises no order to those that wait
+            for i in self._behind(running.values())[: workers - len(running)]:
+                running[self._start(i)] = i
+            if not running:
+                return
             (ready,), _ = ray.wait(list(running), num_returns=1)
             i = running.pop(ready)
             progress = self._result(ready, i, failed)
@@ -248,11 +254,15 @@ class Population:
                 self._take(i, progress)
                 self._go_on(i, [replace(member) for member in self.members], progress)
                 self._save()
-            if self._is_left(i):
-                running[self._start(i)] = i
 
-    def _is_left(self, i: int) -> bool:
-        return self.members[i].interval < self._intervals
+    def _behind(self, running: Collection[int]) -> list[int]:
+        """Members that are to go on and do not, those of the earliest interval first."""
+        left = [
+            i
+            for i, member in enumerate(self.members)
+            if member.interval < self._intervals and i not in running
+        ]
+        return sorted(left, key=lambda i: self.members[i].interval)
 
     def _all_of(self, waiting: list[int]) -> dict[int, Progress]:
         running = {self._start(i): i for i in waiting}

@@ -93,6 +93,12 @@ def test_members_need_not_wait_for_one_another(tmp_path: Path) -> None:
     ]
 
 
+def test_who_is_behind_goes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 1.0})
+    lineage = population(tmp_path, intervals=4, deterministic=False).run()
+    assert [event.interval for event in lineage] == [0, 0, 1, 1, 2, 2, 3, 3]
+
+
 def test_a_worker_that_dies_costs_an_interval_alone(tmp_path: Path) -> None:
     mark = tmp_path / "killed"
 
