@@ -32,7 +32,7 @@ from moe_robot_control.learning.soft_modularization import SoftModularNetwork
 from moe_robot_control.manifest import write_manifest
 from moe_robot_control.policies.spaces import ACTION_HIGH, ACTION_LOW, SKILLS, unit_action
 
-pytestmark = pytest.mark.usefixtures("short_episodes")
+pytestmark = pytest.mark.usefixtures("short_episodes", "few_handovers")
 
 METRICS = {"environment_steps": 70, "seconds": 60.0, "parameters": 5}
 

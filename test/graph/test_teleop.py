@@ -272,7 +272,7 @@ def test_a_whole_episode_by_gamepad(
         needed = {"objects/button/pose", "command/source", "command/twist", "teleop/twist"}
         client.until(lambda: needed <= set(status.get("hears", ())), "all that is recorded")
         pad.tap_until(lambda: status.get("state") == "recording", "a recording", START)
-        # when teleop hears of a new episode the deadman counts only if it is pressed anew
+        # else START's reset could still be under way when the arm is moved
         client.until(lambda: "episode 1" in client.output.getvalue(), "teleop's word of it")
         joints: list[JointState] = []
         node.create_subscription(JointState, "joint_states", joints.append, SENSOR)
