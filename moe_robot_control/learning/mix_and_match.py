@@ -34,6 +34,7 @@ class LearnerConfig:
     epochs: int
     minibatches: int
     learning_rate: float
+    final_learning_rate: float
     gamma: float
     gae_lambda: float
     clip: float
@@ -213,6 +214,12 @@ class MixAndMatchLearner:
             lr=config.learning_rate,
             eps=1e-5,
         )
+        self._rate = config.learning_rate
+
+    def anneal(self, progress: float) -> None:
+        """Set the learning rate for a share of the training done."""
+        share = 1.0 + progress * (self.config.final_learning_rate - 1.0)
+        self._rate = share * self.config.learning_rate
 
     def update(
         self,
@@ -235,7 +242,7 @@ class MixAndMatchLearner:
         config = self.config
         # a state that is restored brings the rate that it was reached with
         for group in self.optimizer.param_groups:
-            group["lr"] = config.learning_rate
+            group["lr"] = self._rate
         advantages = generalised_advantages(
             lived.rewards,
             lived.values[:-1],

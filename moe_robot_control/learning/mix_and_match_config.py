@@ -112,6 +112,7 @@ def load_mix_and_match_config(
             "learner_epochs": (learner.epochs, 1, math.inf),
             "learner_minibatches": (learner.minibatches, 1, config.num_envs),
             "learner_learning_rate": (learner.learning_rate, *positive),
+            "learner_final_learning_rate": (learner.final_learning_rate, 0, 1),
             "learner_gamma": (learner.gamma, 0, 1 - 1e-9),
             "learner_gae_lambda": (learner.gae_lambda, 0, 1),
             "learner_clip": (learner.clip, *positive),

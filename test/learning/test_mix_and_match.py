@@ -100,6 +100,7 @@ def config(method: str = "mix_and_match", **changes):
     small = {
         "steps": 4096, "num_envs": 16, "rollout_steps": 16, "width": 16, "evaluate_every": 2048,
         "evaluation_episodes": 32, "learner_learning_rate": 0.003,
+        "learner_final_learning_rate": 1.0,
     }  # fmt: skip
     return load_mix_and_match_config("actions", method, overrides=small | changes)[0]
 
@@ -198,6 +199,16 @@ def test_a_curriculum_learns_and_goes_on_after_an_interruption(tmp_path, recurre
     again.run(tmp_path / "whole")  # there is nothing left to do
     assert again.curve == whole.curve
     assert torch.equal(parameters(again.agents[1]), parameters(whole.agents[1]))
+
+
+def test_agents_that_learn_at_a_rate_of_nothing_stay_as_they_are() -> None:
+    trainer = MixAndMatchTrainer(curriculum(), config(learner_final_learning_rate=0.0), 0)
+    trainer.advance(4096, lambda: 0.5)
+    assert trainer.steps == 4096 == trainer.config.steps
+    learned = [parameters(agent) for agent in trainer.agents]
+    trainer.advance(256, lambda: 0.5)  # beyond the end
+    for agent, before in zip(trainer.agents, learned, strict=True):
+        assert torch.equal(parameters(agent), before)
 
 
 def test_a_state_travels_as_bytes() -> None:
