@@ -41,6 +41,7 @@ class BenchSuite:
         skills: Sequence[str] = SKILLS,
         num_threads: int = 0,
         handed_over: float = 0.0,
+        placement_range: float = 1.0,
     ) -> None:
         """Build the environments.
 
@@ -49,6 +50,7 @@ class BenchSuite:
             skills: out of `SKILLS`.
             num_threads: that step them; 0 uses every core.
             handed_over: share of the episodes that begin where the skill before ended.
+            placement_range: times the usual range in which furniture is placed.
 
         Raises:
             UnknownSkillError: no such skill.
@@ -68,6 +70,7 @@ class BenchSuite:
                     errors=PERCEPTION_ERRORS,
                     tip_box=WIDE_TIP_BOX,
                     num_threads=num_threads,
+                    placement_range=placement_range,
                 )
             )
         self._ended = np.zeros((len(self.names), num_envs), dtype=bool)

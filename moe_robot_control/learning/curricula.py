@@ -136,7 +136,7 @@ def build_curriculum(name: str, config: MixAndMatchConfig, num_threads: int = 0)
     tasks = SKILLS if name == "multitask" else (check_skill(config.skill),)
 
     def suite(count: int) -> TaskSuite:
-        bench = BenchSuite(count, tasks, num_threads, config.handed_over)
+        bench = BenchSuite(count, tasks, num_threads, config.handed_over, config.placement_range)
         return HidingSuite(bench, config.visible_steps) if config.visible_steps else bench
 
     def agents() -> list[Agent]:

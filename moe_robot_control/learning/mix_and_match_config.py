@@ -37,6 +37,7 @@ class MixAndMatchConfig:
     initial_std: float
     coarse_std: float
     visible_steps: int
+    placement_range: float
     handed_over: float
     demonstrations: int
     reward_scale: float
@@ -106,6 +107,7 @@ def load_mix_and_match_config(
             "initial_std": (config.initial_std, 0.05, 1.6),
             "coarse_std": (config.coarse_std, 1e-3, 1),
             "visible_steps": (config.visible_steps, 0, math.inf),
+            "placement_range": (config.placement_range, *positive),
             "handed_over": (config.handed_over, 0, 1),
             "demonstrations": (config.demonstrations, 0, math.inf),
             "reward_scale": (config.reward_scale, *positive),

@@ -88,6 +88,7 @@ class BenchVectorEnv(VectorEnv):
         observer: ObserverFactory | None = None,
         num_threads: int = 0,
         thresholds: Thresholds = SUCCESS,
+        placement_range: float = 1.0,
         disturbed: float = 0.0,
         disturbances: Sequence[str] = KINDS,
         handovers: Starts | None = None,
@@ -110,6 +111,7 @@ class BenchVectorEnv(VectorEnv):
             observer: another source of scenes than true positions, such as the cameras.
             num_threads: threads that step; 0 uses every core.
             thresholds: say when a skill is done.
+            placement_range: times the usual range in which furniture is placed.
             disturbed: share of the episodes in which something is disturbed.
             disturbances: kinds of it; see `world.disturbances`.
             handovers: states of the same parts from which some of a skill's episodes begin.
@@ -133,7 +135,7 @@ class BenchVectorEnv(VectorEnv):
         own_parts = ALL_PARTS if skill is None else SKILL_PARTS[skill]
         parts = own_parts if skill is None or parts is None else parts
         self.sim = BenchSimulation(num_envs, parts, num_threads=num_threads)
-        self.task = BenchTask(self.sim, thresholds)
+        self.task = BenchTask(self.sim, thresholds, placement_range)
         self.disturbances = Disturbances(self.sim, self.task, disturbed, disturbances, own_parts)
         self._handovers = handovers
         self._handed_over = handed_over if handovers else 0.0

@@ -155,9 +155,21 @@ class BenchTask:
         knocked_over: the vial fell on its side while no skill handled it. Shape (n,), bool.
     """
 
-    def __init__(self, sim: BenchSimulation, thresholds: Thresholds = SUCCESS) -> None:
-        """Follow `sim`; `thresholds` say when a skill is done."""
+    def __init__(
+        self,
+        sim: BenchSimulation,
+        thresholds: Thresholds = SUCCESS,
+        placement_range: float = 1.0,
+    ) -> None:
+        """Follow `sim`.
+
+        Args:
+            sim: the simulations.
+            thresholds: say when a skill is done.
+            placement_range: times the usual range in which furniture is placed.
+        """
         self.sim = sim
+        self._placement_range = placement_range
         self._thresholds = thresholds
         self.stage = np.zeros(sim.num_sims, dtype=int)
         self.reached = np.zeros(sim.num_sims, dtype=int)
@@ -275,7 +287,8 @@ class BenchTask:
             # drawn for absent parts too, so that one seed means one layout
             offset = np.stack([rng.uniform(-1.0, 1.0, 3) for rng in rngs])
             if self.sim.has(part):
-                self.sim.place(part, ids, placement.pose + offset * placement.half_range)
+                half_range = self._placement_range * placement.half_range
+                self.sim.place(part, ids, placement.pose + offset * half_range)
 
     def _place_loose(self, ids: np.ndarray, rngs: list[np.random.Generator], stage: int) -> None:
         sim = self.sim

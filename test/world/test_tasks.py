@@ -82,6 +82,18 @@ def test_teachers_do_the_scenarios(scenario: int) -> None:
     assert done.mean() >= 0.95
 
 
+def test_furniture_is_spread_wider_on_demand_and_the_teacher_succeeds_all_the_same() -> None:
+    around, reached = [], []
+    for times in (1.0, 5.0):
+        env = BenchVectorEnv(40, skill="push_button", reward="sparse", placement_range=times)
+        env.reset(seed=0)
+        positions = env.sim.body_position("button/button")[:, :2].copy()
+        around.append(positions - positions.mean(axis=0))
+        reached.append(succeeded(env, lambda scene, _: teach("push_button", scene), env.max_steps))
+    np.testing.assert_allclose(around[1], 5.0 * around[0], atol=1e-6)
+    assert np.ptp(around[1], axis=0).min() > 0.1 and reached[1].mean() >= 0.95
+
+
 def test_no_skill_stands_done_at_its_start() -> None:
     sim = BenchSimulation(20)
     task = BenchTask(sim)
