@@ -20,6 +20,7 @@ from moe_robot_control.learning.agents import (
     coarse_moves,
 )
 from moe_robot_control.learning.bench_suite import BenchSuite
+from moe_robot_control.learning.mix_and_match import Demonstrations
 from moe_robot_control.learning.mix_and_match_config import MixAndMatchConfig
 from moe_robot_control.learning.networks import skill_features
 from moe_robot_control.learning.task_suites import (
@@ -57,7 +58,7 @@ class Curriculum:
     agents: Callable[[], list[Agent]]
     suite: Callable[[int], TaskSuite]
     judged_alone: bool
-    _made: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict, compare=False, repr=False)
+    _made: dict[int, Demonstrations] = field(default_factory=dict, compare=False, repr=False)
 
     def observe(self, states: np.ndarray) -> Tensor:
         """What agents see: (M, n, d) as (M n, d), with the task where there are several."""
@@ -67,16 +68,13 @@ class Curriculum:
         tasks = torch.eye(len(self.tasks)).repeat_interleave(states.shape[1], dim=0)
         return torch.cat([x, tasks], dim=1)
 
-    def demonstrations(self, count: int) -> tuple[Tensor, Tensor] | None:
-        """Observations (N, d) and actions (N, a) of `count` episodes of each task; None of 0.
-
-        They are made once.
-        """
+    def demonstrations(self, count: int) -> Demonstrations | None:
+        """`count` episodes of each task, which are made once; None of 0."""
         if count and count not in self._made:
             self._made[count] = self._demonstrated(count)
         return self._made.get(count)
 
-    def _demonstrated(self, count: int) -> tuple[Tensor, Tensor]:
+    def _demonstrated(self, count: int) -> Demonstrations:
         suite, rng = self.suite(count), np.random.default_rng(DEMONSTRATION_SEED)
         labels: list[np.ndarray] = []
 
@@ -85,13 +83,13 @@ class Curriculum:
             noise = DEMONSTRATION_NOISE * rng.standard_normal(labels[-1].shape)
             return np.clip(labels[-1] + noise, -1.0, 1.0)
 
-        observations, actions = [], []
+        observations, valid = [], []
         for running, states, _, _ in run_episodes(suite, policy, DEMONSTRATION_SEED):
-            at = torch.from_numpy(running.reshape(-1))
-            observations.append(self.observe(states)[at])
-            taught = labels[-1].reshape(-1, ACTION_SIZE).astype(np.float32)
-            actions.append(torch.from_numpy(taught)[at])
-        return torch.cat(observations), torch.cat(actions).clamp(-1.0, 1.0)
+            observations.append(self.observe(states))
+            valid.append(torch.from_numpy(running.reshape(-1)))
+        taught = np.stack(labels).reshape(len(labels), -1, ACTION_SIZE).astype(np.float32)
+        actions = torch.from_numpy(taught).clamp(-1.0, 1.0)
+        return Demonstrations(torch.stack(observations), actions, torch.stack(valid))
 
 
 class HidingSuite:

@@ -26,6 +26,11 @@ from moe_robot_control.learning.action_distributions import (
 from moe_robot_control.learning.agents import Agent
 from moe_robot_control.learning.ppo import clipped_surrogate_loss, generalised_advantages
 
+CLONED_STEPS = 256
+"""Of demonstrations, in each minibatch; by agents that remember nothing."""
+CLONED_EPISODES = 8
+"""Of demonstrations, in each minibatch; by agents that remember."""
+
 
 @dataclass(frozen=True)
 class LearnerConfig:
@@ -81,6 +86,35 @@ def transfer_loss(distributions: Sequence[Distribution | None], position: float)
     teacher, student = distributions[pupil - 1], distributions[pupil]
     left = pupil - position
     return left * transfer(detached(teacher), student)
+
+
+@dataclass
+class Demonstrations:
+    """N whole episodes of at most T steps; tensors lead with (T, N).
+
+    Attributes:
+        observations: before each step. Shape (T, N, d).
+        actions: that the teacher would do. Shape (T, N, a).
+        valid: whether the episode still ran, from its first step on.
+    """
+
+    observations: Tensor
+    actions: Tensor
+    valid: Tensor
+
+    def steps(self, count: int, generator: torch.Generator) -> Demonstrations:
+        """So many steps of any episodes, as the first ones of episodes. (1, count)."""
+        pick = torch.randint(int(self.valid.sum()), (count,), generator=generator)
+        step, episode = (where[pick] for where in torch.nonzero(self.valid, as_tuple=True))
+        parts = (self.observations, self.actions, self.valid)
+        return Demonstrations(*(part[step, episode][None] for part in parts))
+
+    def episodes(self, count: int, generator: torch.Generator) -> Demonstrations:
+        """So many of the episodes, as far as the longest of them goes."""
+        pick = torch.randint(self.valid.shape[1], (count,), generator=generator)
+        length = int(self.valid[:, pick].any(dim=1).sum())
+        parts = (self.observations, self.actions, self.valid)
+        return Demonstrations(*(part[:length, pick] for part in parts))
 
 
 @dataclass
@@ -226,7 +260,7 @@ class MixAndMatchLearner:
         lived: Sequences,
         position: float,
         generator: torch.Generator,
-        demonstrations: tuple[Tensor, Tensor] | None = None,
+        demonstrations: Demonstrations | None = None,
     ) -> dict[str, float]:
         """Rounds of epochs over sequences; minibatches are whole sequences of some environments.
 
@@ -234,7 +268,7 @@ class MixAndMatchLearner:
             lived: collected by the mixture at `position`, as it is.
             position: of the curriculum.
             generator: of the minibatches.
-            demonstrations: observations (N, d) and actions (N, a) that every agent clones.
+            demonstrations: that every agent clones.
 
         Returns:
             Means over the minibatches, by name.
@@ -265,7 +299,7 @@ class MixAndMatchLearner:
                 parts, kl = self._losses(lived, advantages, targets, pick, position)
                 loss = sum(parts.values())
                 if demonstrations is not None and config.cloning_weight:
-                    parts["cloning"] = self._cloning(demonstrations, position, generator)
+                    parts["cloning"] = self.cloning_loss(demonstrations, position, generator)
                     loss = loss + config.cloning_weight * parts["cloning"]
                 gone.append(kl)
                 self.optimizer.zero_grad()
@@ -323,14 +357,21 @@ class MixAndMatchLearner:
             parts["value_transfer"] = config.value_transfer_weight * (pupil - position) * apart
         return parts, kl
 
-    def _cloning(
-        self, demonstrations: tuple[Tensor, Tensor], position: float, generator: torch.Generator
+    def cloning_loss(
+        self, demonstrations: Demonstrations, position: float, generator: torch.Generator
     ) -> Tensor:
-        observations, actions = demonstrations
-        pick = torch.randint(len(observations), (256,), generator=generator)
-        begins = torch.ones(1, len(pick), dtype=torch.bool)
+        """Mean squared errors of all agents that take part, summed."""
         losses = []
         for agent in itertools.compress(self.agents, taking_part(position, len(self.agents))):
-            found, _, _ = agent(observations[pick][None], agent.memory(len(pick)), begins)
-            losses.append((found.moments()[0][0] - actions[pick]).square().mean())
+            # what is to be remembered came earlier in the same episode
+            if agent.trunk.memory_size:
+                shown = demonstrations.episodes(CLONED_EPISODES, generator)
+            else:
+                shown = demonstrations.steps(CLONED_STEPS, generator)
+            begins = torch.zeros_like(shown.valid)
+            begins[0] = True
+            memory = agent.memory(shown.valid.shape[1])
+            found, _, _ = agent(shown.observations, memory, begins)
+            errors = (found.moments()[0] - shown.actions)[shown.valid]
+            losses.append(errors.square().mean())
         return torch.stack(losses).sum()

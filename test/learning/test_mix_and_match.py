@@ -21,6 +21,8 @@ from moe_robot_control.learning.agents import (
 )
 from moe_robot_control.learning.curricula import Curriculum, HidingSuite
 from moe_robot_control.learning.mix_and_match import (
+    Demonstrations,
+    MixAndMatchLearner,
     MixedPolicy,
     curriculum_weights,
     mixed_log_prob,
@@ -285,10 +287,29 @@ def test_demonstrations_are_the_teachers() -> None:
     own = curriculum()
     found = own.demonstrations(5)
     assert found is not None and own.demonstrations(5) is found
-    observations, actions = found
-    expected = ((observations[:, 4] - observations[:, 0]) / 0.4).clamp(-1.0, 1.0)
-    torch.testing.assert_close(actions[:, 0], expected.float())
+    at, goal = found.observations[..., 0], found.observations[..., 4]
+    expected = ((goal - at) / 0.4).clamp(-1.0, 1.0)
+    torch.testing.assert_close(found.actions[..., 0], expected.float())
     assert own.demonstrations(0) is None
+    # every episode runs from the first step to where it ends for good
+    assert found.valid[0].all() and (found.valid[:-1] | ~found.valid[1:]).all()
+
+
+def test_steps_and_episodes_are_drawn_of_what_was_demonstrated() -> None:
+    steps, count = 6, 4
+    lengths = torch.tensor([2, 6, 3, 1])
+    valid = torch.arange(steps)[:, None] < lengths
+    observations = torch.arange(steps * count, dtype=torch.float32).reshape(steps, count, 1)
+    shown = Demonstrations(observations, -observations, valid)
+    generator = torch.Generator().manual_seed(0)
+    some = shown.steps(500, generator)
+    assert some.valid.all() and torch.equal(some.actions, -some.observations)
+    assert set(some.observations.flatten().tolist()) == set(observations[valid].flatten().tolist())
+    whole = shown.episodes(2, generator)
+    columns = whole.observations[0, :, 0].long()
+    assert len(whole.valid) == lengths[columns].max()
+    assert torch.equal(whole.observations, observations[: len(whole.valid), columns])
+    assert torch.equal(whole.valid, valid[: len(whole.valid), columns])
 
 
 def test_cloning_teaches_what_was_demonstrated() -> None:
@@ -297,3 +318,28 @@ def test_cloning_teaches_what_was_demonstrated() -> None:
     trainer = MixAndMatchTrainer(curriculum(lambda: pair()[1:]), settings, 0)
     trainer.advance(4096, lambda: 0.0)
     assert trainer.success(0.0)[0] > 0.9
+
+
+@pytest.mark.parametrize("recurrent", [False, True])
+def test_only_what_remembers_can_clone_what_is_seen_no_more(recurrent: bool) -> None:
+    """The goal is seen in an episode's first steps; the action asks for it all along."""
+    torch.manual_seed(0)
+    length, count = 12, 32
+    goals = torch.sign(torch.randn(count))
+    observations = torch.zeros(length, count, 12)
+    observations[:2, :, 4] = goals
+    actions = torch.zeros(length, count, 4)
+    actions[..., 0] = 0.5 * goals
+    shown = Demonstrations(observations, actions, torch.ones(length, count, dtype=torch.bool))
+    agent = pair(16, recurrent)[1]
+    learner = MixAndMatchLearner([agent], config("complex").learner)
+    generator = torch.Generator().manual_seed(0)
+    optimizer = torch.optim.Adam(agent.parameters(), lr=0.01)
+    for _ in range(200):
+        loss = learner.cloning_loss(shown, 0.0, generator)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    # a quarter of the actions' numbers are 0.5 or -0.5, of which two in twelve steps are seen
+    blind = 0.25 * 0.25 * 10 / 12
+    assert loss < 0.1 * blind if recurrent else loss > 0.5 * blind
