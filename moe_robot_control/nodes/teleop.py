@@ -199,9 +199,10 @@ class TeleopNode(Node):
         frame = self._arm.base_frame
         moves = command is not None and command.velocity is not None
         if moves:
-            self._twists.publish(to_twist(stamp, frame, command.velocity))
+            # before the twist, so that nobody moves by a twist without knowing the opening
             gripper = {self._arm.gripper_joint: command.opening}
             self._grippers.publish(to_named_values(stamp, gripper))
+            self._twists.publish(to_twist(stamp, frame, command.velocity))
         elif self._engaged:
             self._twists.publish(to_twist(stamp, frame, (0.0, 0.0, 0.0)))
         if command is not None and command.weights is not None:

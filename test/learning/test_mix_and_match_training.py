@@ -158,6 +158,7 @@ def test_bad_settings(
 ) -> None:
     tree = yaml.safe_load(settings.read_text())
     tree["defaults"][key] = value
+    tree["curricula"]["actions"].pop(key, None)
     settings.write_text(yaml.safe_dump(tree))
     assert train(tmp_path, settings) != 0
     error = capsys.readouterr().err
