@@ -12,6 +12,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +25,7 @@ from moe_robot_control.learning.action_distributions import (
     transfer,
 )
 from moe_robot_control.learning.agents import Agent
+from moe_robot_control.learning.networks import anneal
 from moe_robot_control.learning.ppo import clipped_surrogate_loss, generalised_advantages
 
 CLONED_STEPS = 256
@@ -104,17 +106,23 @@ class Demonstrations:
 
     def steps(self, count: int, generator: torch.Generator) -> Demonstrations:
         """So many steps of any episodes, as the first ones of episodes. (1, count)."""
-        pick = torch.randint(int(self.valid.sum()), (count,), generator=generator)
-        step, episode = (where[pick] for where in torch.nonzero(self.valid, as_tuple=True))
-        parts = (self.observations, self.actions, self.valid)
-        return Demonstrations(*(part[step, episode][None] for part in parts))
+        pick = torch.randint(len(self._places), (1, count), generator=generator)
+        return self._at(*self._places[pick].unbind(-1))
 
     def episodes(self, count: int, generator: torch.Generator) -> Demonstrations:
         """So many of the episodes, as far as the longest of them goes."""
         pick = torch.randint(self.valid.shape[1], (count,), generator=generator)
         length = int(self.valid[:, pick].any(dim=1).sum())
+        return self._at(slice(length), pick)
+
+    def _at(self, steps: Tensor | slice, episodes: Tensor) -> Demonstrations:
         parts = (self.observations, self.actions, self.valid)
-        return Demonstrations(*(part[:length, pick] for part in parts))
+        return Demonstrations(*(part[steps, episodes] for part in parts))
+
+    @cached_property
+    def _places(self) -> Tensor:
+        """Step and episode of all valid steps."""
+        return torch.nonzero(self.valid)
 
 
 @dataclass
@@ -248,12 +256,11 @@ class MixAndMatchLearner:
             lr=config.learning_rate,
             eps=1e-5,
         )
-        self._rate = config.learning_rate
 
     def anneal(self, progress: float) -> None:
         """Set the learning rate for a share of the training done."""
-        share = 1.0 + progress * (self.config.final_learning_rate - 1.0)
-        self._rate = share * self.config.learning_rate
+        config = self.config
+        anneal([self.optimizer], config.learning_rate, config.final_learning_rate, progress)
 
     def update(
         self,
@@ -274,9 +281,6 @@ class MixAndMatchLearner:
             Means over the minibatches, by name.
         """
         config = self.config
-        # a state that is restored brings the rate that it was reached with
-        for group in self.optimizer.param_groups:
-            group["lr"] = self._rate
         advantages = generalised_advantages(
             lived.rewards,
             lived.values[:-1],

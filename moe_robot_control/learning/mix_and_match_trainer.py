@@ -137,6 +137,7 @@ class MixAndMatchTrainer:
                 fresh.take_over(policy)
             policy = fresh
             lived = runner.live(policy, self.config, self.returns)
+            # also after a restored state, which brings the rate that it was reached with
             self._learner.anneal(min(self.steps / self.config.steps, 1.0))
             figures = self._learner.update(lived, now, self._generator, taught)
             before = self.steps // self.config.evaluate_every

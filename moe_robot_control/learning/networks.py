@@ -7,6 +7,8 @@ network must cross half a metre and stop within millimetres.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -61,6 +63,15 @@ def mlp(
         layers += [nn.Linear(inputs, width), activation()]
         inputs = width
     return nn.Sequential(*layers, nn.Linear(inputs, outputs))
+
+
+def anneal(
+    optimizers: Sequence[torch.optim.Optimizer], rate: float, final: float, progress: float
+) -> None:
+    """Set the learning rate for a share of the training done: falls linearly to `final * rate`."""
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = (1.0 + progress * (final - 1.0)) * rate
 
 
 class ActionNetwork(nn.Module):

@@ -18,6 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from moe_robot_control.learning.networks import anneal
+
 LOG_STD_RANGE = (-5.0, 2.0)
 
 MakeNetwork = Callable[[int, int], nn.Module]
@@ -220,10 +222,8 @@ class SacLearner(nn.Module):
     def anneal(self, progress: float) -> None:
         """Set the learning rates of actor and critics for a share of the training done."""
         config = self.config
-        share = 1.0 + progress * (config.final_learning_rate - 1.0)
-        for optimiser in (self.actor_optimiser, self.critic_optimiser):
-            for group in optimiser.param_groups:
-                group["lr"] = share * config.learning_rate
+        optimisers = self.actor_optimiser, self.critic_optimiser
+        anneal(optimisers, config.learning_rate, config.final_learning_rate, progress)
 
     def act(self, states: Tensor, tasks: Tensor, best: bool = False) -> Tensor:
         """Actions in [-1, 1], drawn or the policy's best. (b, d), (b, M) -> (b, a)."""
