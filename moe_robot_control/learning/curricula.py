@@ -166,7 +166,7 @@ def _multitask(config: MixAndMatchConfig) -> list[Agent]:
     count = len(SKILLS)
     size = SHARED_OBSERVATION_SIZE + count
     own = PerTask(size, skill_features, config.width, count)
-    shared = FeedForward(size, _with_task, config.width)
+    shared = FeedForward(size, _with_task, config.central_width)
     return [
         GaussianAgent(own, ACTION_SIZE, config.initial_std, count),
         GaussianAgent(shared, ACTION_SIZE, config.initial_std),

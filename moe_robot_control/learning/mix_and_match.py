@@ -28,7 +28,9 @@ from moe_robot_control.learning.agents import Agent
 from moe_robot_control.learning.networks import anneal
 from moe_robot_control.learning.ppo import clipped_surrogate_loss, generalised_advantages
 
-CLONED_STEPS = 256
+SUPERVISED = ("transfer", "value_transfer")
+"""Parts of the loss that go on where PPO ends."""
+CLONED_STEPS = 1024
 """Of demonstrations, in each minibatch; by agents that remember nothing."""
 CLONED_EPISODES = 8
 """Of demonstrations, in each minibatch; by agents that remember."""
@@ -271,6 +273,9 @@ class MixAndMatchLearner:
     ) -> dict[str, float]:
         """Rounds of epochs over sequences; minibatches are whole sequences of some environments.
 
+        PPO ends where the mixture has gone too far from what collected; transfer and cloning,
+        which do not rest on what it did, go on.
+
         Args:
             lived: collected by the mixture at `position`, as it is.
             position: of the curriculum.
@@ -296,18 +301,24 @@ class MixAndMatchLearner:
         sums: dict[str, float] = {}
         batches = 0
         count = lived.valid.shape[1]
+        cloned = demonstrations is not None and config.cloning_weight > 0.0
+        supervised = cloned or pupil_of(position, len(self.agents)) is not None
+        trusted = True
         for _ in range(config.epochs):
+            if not (trusted or supervised):
+                break
             gone: list[float] = []
             order = torch.randperm(count, generator=generator)
             for pick in order.chunk(config.minibatches):
                 parts, kl = self._losses(lived, advantages, targets, pick, position)
-                loss = sum(parts.values())
-                if demonstrations is not None and config.cloning_weight:
-                    parts["cloning"] = self.cloning_loss(demonstrations, position, generator)
-                    loss = loss + config.cloning_weight * parts["cloning"]
+                if not trusted:
+                    parts = {name: part for name, part in parts.items() if name in SUPERVISED}
+                if cloned:
+                    cloning = self.cloning_loss(demonstrations, position, generator)
+                    parts["cloning"] = config.cloning_weight * cloning
                 gone.append(kl)
                 self.optimizer.zero_grad()
-                loss.backward()
+                sum(parts.values()).backward()
                 # each by itself: what one agent learns must not slow another
                 for agent in self.agents:
                     nn.utils.clip_grad_norm_(agent.parameters(), config.max_gradient_norm)
@@ -316,8 +327,7 @@ class MixAndMatchLearner:
                 told = {name: float(part.detach()) for name, part in parts.items()} | {"kl": kl}
                 for name, value in told.items():
                     sums[name] = sums.get(name, 0.0) + value
-            if sum(gone) / len(gone) > config.target_kl:
-                break
+            trusted = trusted and sum(gone) / len(gone) <= config.target_kl
         return {name: value / batches for name, value in sums.items()}
 
     def _losses(

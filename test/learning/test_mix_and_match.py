@@ -312,9 +312,27 @@ def test_steps_and_episodes_are_drawn_of_what_was_demonstrated() -> None:
     assert torch.equal(whole.valid, valid[: len(whole.valid), columns])
 
 
+@pytest.mark.parametrize("position", [0.0, 1.0])
+def test_transfer_goes_on_where_ppo_ends(position: float) -> None:
+    """After one epoch that goes too far the last agent is still taught, if there is a teacher."""
+
+    def learned(epochs: int) -> list[torch.Tensor]:
+        settings = config()
+        learner = replace(settings.learner, epochs=epochs, target_kl=1e-12)
+        trainer = MixAndMatchTrainer(curriculum(), replace(settings, learner=learner), 0)
+        trainer.advance(1, lambda: position)
+        return [parameters(agent) for agent in trainer.agents]
+
+    (simple, last), (simple_longer, last_longer) = learned(1), learned(3)
+    assert torch.equal(simple, simple_longer)
+    assert torch.equal(last, last_longer) == (position == 1.0)
+
+
 def test_cloning_teaches_what_was_demonstrated() -> None:
     settings = config("complex", demonstrations=20)
-    settings = replace(settings, learner=replace(settings.learner, cloning_weight=5.0))
+    # also where PPO ends after an epoch each time
+    learner = replace(settings.learner, cloning_weight=5.0, target_kl=1e-12)
+    settings = replace(settings, learner=learner)
     trainer = MixAndMatchTrainer(curriculum(lambda: pair()[1:]), settings, 0)
     trainer.advance(4096, lambda: 0.0)
     assert trainer.success(0.0)[0] > 0.9
