@@ -34,6 +34,7 @@ from moe_robot_control.policies.spaces import (
     SHARED_OBSERVATION_SIZE,
     SKILLS,
     check_skill,
+    expert_observation_size,
 )
 
 DEMONSTRATION_NOISE = 0.2
@@ -93,15 +94,22 @@ class Curriculum:
 
 
 class HidingSuite:
-    """Tasks whose objects are seen only in the first steps of an episode; see `TaskSuite`."""
+    """Skills whose last object is seen only in the first steps of an episode; see `TaskSuite`.
+
+    That is where the skill ends: the button, or the bin that the vial goes into.
+    """
 
     def __init__(self, suite: TaskSuite, visible_steps: int) -> None:
-        """Hide them after so many steps."""
+        """Hide it after so many steps; `suite` is of skills of the bench."""
         self.names, self.num_envs = suite.names, suite.num_envs
         self.num_inputs, self.num_actions = suite.num_inputs, suite.num_actions
         self.features = suite.features
         self._suite, self._visible = suite, visible_steps
         self._steps = np.zeros((len(self.names), self.num_envs), dtype=int)
+        self._last = np.zeros((len(self.names), 1, self.num_inputs), dtype=bool)
+        for own, skill in zip(self._last[:, 0], self.names, strict=True):
+            size = expert_observation_size(skill)
+            own[size - 4 : size] = True
 
     def reset(self, seed: int) -> np.ndarray:
         """See `TaskSuite`."""
@@ -120,9 +128,8 @@ class HidingSuite:
         return self._suite.teach()
 
     def _hidden(self, states: np.ndarray) -> np.ndarray:
-        states = states.copy()
-        states[self._steps >= self._visible, 4:] = 0.0
-        return states
+        late = (self._steps >= self._visible)[..., None]
+        return np.where(late & self._last, 0.0, states).astype(states.dtype)
 
 
 def build_curriculum(name: str, config: MixAndMatchConfig, num_threads: int = 0) -> Curriculum:

@@ -19,6 +19,7 @@ from moe_robot_control.learning.agents import (
     Recurrent,
     coarse_moves,
 )
+from moe_robot_control.learning.bench_suite import BenchSuite
 from moe_robot_control.learning.curricula import Curriculum, HidingSuite
 from moe_robot_control.learning.mix_and_match import (
     Demonstrations,
@@ -48,7 +49,7 @@ class PointSuite:
 
     num_envs: int
     length: int = 8
-    names: tuple[str, ...] = ("point",)
+    names: tuple[str, ...] = ("push_button",)
     num_inputs: int = 12
     num_actions: int = 4
     features = staticmethod(plain)
@@ -271,7 +272,7 @@ def test_each_task_has_its_own_network() -> None:
     assert any(p.grad.abs().sum() > 0 for p in trunk.networks[0].parameters())
 
 
-def test_objects_are_hidden_after_their_time_in_every_episode() -> None:
+def test_the_last_object_is_hidden_after_its_time_in_every_episode() -> None:
     suite = HidingSuite(PointSuite(3, length=5), visible_steps=2)
     states = suite.reset(0)
     assert states[0, :, 4].all()
@@ -281,6 +282,15 @@ def test_objects_are_hidden_after_their_time_in_every_episode() -> None:
         seen.append(bool(step.states[0, 0, 4] != 0.0))
     # step 6 begins another episode
     assert seen == [True, False, False, False, False, True, True]
+
+
+def test_only_where_the_skill_ends_is_hidden() -> None:
+    suite = HidingSuite(BenchSuite(2, ("pick_and_drop", "push_button"), 1), visible_steps=1)
+    first = suite.reset(0)
+    later = suite.step(np.zeros((2, 2, 4))).states
+    assert (first[0, :, 7] == 1.0).all() and (first[0, :, 11] == 1.0).all()
+    assert (later[0, :, 7] == 1.0).all() and (later[0, :, 8:] == 0.0).all()  # the vial, no bin
+    assert (first[1, :, 7] == 1.0).all() and (later[1, :, 4:] == 0.0).all()  # no button
 
 
 def test_demonstrations_are_the_teachers() -> None:
