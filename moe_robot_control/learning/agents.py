@@ -6,6 +6,7 @@ is where what was remembered is forgotten.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 
@@ -69,18 +70,22 @@ class Recurrent(Trunk):
         self._features = features
         size = features(torch.zeros(1, num_inputs)).shape[1]
         self.layers = nn.Sequential(nn.Linear(size, width), nn.SiLU())
-        self.cell = nn.GRUCell(width, width)
+        self.unit = nn.GRU(width, width)
         self.memory_size = width
         self.num_outputs = 2 * width
 
     def forward(self, x: Tensor, memory: Tensor, begins: Tensor) -> tuple[Tensor, Tensor]:
         """See `Trunk`."""
         inputs = self.layers(self._features(x.flatten(0, 1))).unflatten(0, x.shape[:2])
+        # whole stretches at once, up to where some episode begins
+        firsts = {0, *torch.nonzero(begins.any(dim=1)).flatten().tolist()}
         outputs = []
-        for now, new in zip(inputs, begins, strict=True):
-            memory = self.cell(now, memory * ~new[:, None])
-            outputs.append(memory)
-        return torch.cat([inputs, torch.stack(outputs)], dim=-1), memory
+        for first, following in itertools.pairwise([*sorted(firsts), len(x)]):
+            kept = memory * ~begins[first][:, None]
+            output, last = self.unit(inputs[first:following], kept[None])
+            outputs.append(output)
+            memory = last[0]
+        return torch.cat([inputs, torch.cat(outputs)], dim=-1), memory
 
 
 class PerTask(Trunk):

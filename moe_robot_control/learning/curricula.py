@@ -152,20 +152,20 @@ def build_curriculum(name: str, config: MixAndMatchConfig, num_threads: int = 0)
 
 
 def _actions(config: MixAndMatchConfig) -> list[Agent]:
-    def trunk() -> FeedForward:
-        return FeedForward(SHARED_OBSERVATION_SIZE, skill_features, config.width)
+    def trunk(width: int) -> FeedForward:
+        return FeedForward(SHARED_OBSERVATION_SIZE, skill_features, width)
 
     return [
-        CoarseAgent(trunk(), coarse_moves, NUM_MOVES, config.coarse_std),
-        GaussianAgent(trunk(), ACTION_SIZE, config.initial_std),
+        CoarseAgent(trunk(config.width), coarse_moves, NUM_MOVES, config.coarse_std),
+        GaussianAgent(trunk(config.complex_width), ACTION_SIZE, config.initial_std),
     ]
 
 
 def _architecture(config: MixAndMatchConfig) -> list[Agent]:
-    parts = (SHARED_OBSERVATION_SIZE, skill_features, config.width)
+    parts = (SHARED_OBSERVATION_SIZE, skill_features)
     return [
         GaussianAgent(trunk, ACTION_SIZE, config.initial_std)
-        for trunk in (FeedForward(*parts), Recurrent(*parts))
+        for trunk in (FeedForward(*parts, config.width), Recurrent(*parts, config.complex_width))
     ]
 
 
@@ -173,7 +173,7 @@ def _multitask(config: MixAndMatchConfig) -> list[Agent]:
     count = len(SKILLS)
     size = SHARED_OBSERVATION_SIZE + count
     own = PerTask(size, skill_features, config.width, count)
-    shared = FeedForward(size, _with_task, config.central_width)
+    shared = FeedForward(size, _with_task, config.complex_width)
     return [
         GaussianAgent(own, ACTION_SIZE, config.initial_std, count),
         GaussianAgent(shared, ACTION_SIZE, config.initial_std),

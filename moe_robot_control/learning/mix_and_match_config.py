@@ -34,7 +34,7 @@ class MixAndMatchConfig:
     alpha_start: float
     alpha_end: float
     width: int
-    central_width: int
+    complex_width: int
     initial_std: float
     coarse_std: float
     visible_steps: int
@@ -96,7 +96,7 @@ def load_mix_and_match_config(
     if config.agents not in AGENTS:
         raise TrainingError(f"{path}: agents must be one of {', '.join(AGENTS)}")
     at_least_one = (
-        "steps", "num_envs", "rollout_steps", "width", "central_width", "evaluate_every",
+        "steps", "num_envs", "rollout_steps", "width", "complex_width", "evaluate_every",
         "evaluation_episodes",
     )  # fmt: skip
     positive = (1e-9, math.inf)

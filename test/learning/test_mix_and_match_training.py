@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("short_episodes")
 
 SMALL = {
     "num_envs": 2, "rollout_steps": 8, "evaluate_every": 10_000, "evaluation_episodes": 1,
-    "width": 8, "central_width": 8, "demonstrations": 0, "handed_over": 0.0,
+    "width": 8, "complex_width": 8, "demonstrations": 0, "handed_over": 0.0,
     "learner_minibatches": 2, "population_interval": 16, "population_members": 2,
 }  # fmt: skip
 
