@@ -49,6 +49,7 @@ class LearnerConfig:
     clip: float
     value_weight: float
     entropy_weight: float
+    final_entropy_weight: float
     transfer_weight: float
     value_transfer_weight: float
     cloning_weight: float
@@ -253,6 +254,7 @@ class MixAndMatchLearner:
     def __init__(self, agents: Sequence[Agent], config: LearnerConfig) -> None:
         """Optimise `agents`, which share no parameters."""
         self.agents, self.config = list(agents), config
+        self._entropy_weight = config.entropy_weight
         self.optimizer = torch.optim.Adam(
             [{"params": list(agent.parameters())} for agent in agents],
             lr=config.learning_rate,
@@ -260,8 +262,10 @@ class MixAndMatchLearner:
         )
 
     def anneal(self, progress: float) -> None:
-        """Set the learning rate for a share of the training done."""
+        """Set learning rate and entropy weight for a share of the training done."""
         config = self.config
+        left = 1.0 + progress * (config.final_entropy_weight - 1.0)
+        self._entropy_weight = left * config.entropy_weight
         anneal([self.optimizer], config.learning_rate, config.final_learning_rate, progress)
 
     def update(
@@ -361,7 +365,7 @@ class MixAndMatchLearner:
         parts = {
             "policy": surrogate,
             "value": config.value_weight * (value - targets[:, pick])[valid].square().mean(),
-            "entropy": -config.entropy_weight * torch.stack(explored).sum(0)[valid].mean(),
+            "entropy": -self._entropy_weight * torch.stack(explored).sum(0)[valid].mean(),
         }
         if pupil is not None:
             parts["transfer"] = (

@@ -121,6 +121,7 @@ def load_mix_and_match_config(
             "learner_gae_lambda": (learner.gae_lambda, 0, 1),
             "learner_clip": (learner.clip, *positive),
             "learner_entropy_weight": (learner.entropy_weight, 0, math.inf),
+            "learner_final_entropy_weight": (learner.final_entropy_weight, 0, 1),
             "learner_transfer_weight": (learner.transfer_weight, 0, math.inf),
             "learner_value_transfer_weight": (learner.value_transfer_weight, 0, math.inf),
             "learner_cloning_weight": (learner.cloning_weight, 0, math.inf),

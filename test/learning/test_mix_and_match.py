@@ -25,6 +25,7 @@ from moe_robot_control.learning.mix_and_match import (
     Demonstrations,
     MixAndMatchLearner,
     MixedPolicy,
+    Sequences,
     curriculum_weights,
     mixed_log_prob,
     pupil_of,
@@ -212,6 +213,30 @@ def test_agents_that_learn_at_a_rate_of_nothing_stay_as_they_are() -> None:
     trainer.advance(256, lambda: 0.5)  # beyond the end
     for agent, before in zip(trainer.agents, learned, strict=True):
         assert torch.equal(parameters(agent), before)
+
+
+def test_the_entropy_weight_falls() -> None:
+    """Where nothing else is learned, entropy that is rewarded no more stays as it is."""
+
+    def explored(progress: float) -> float:
+        settings = config("complex", learner_entropy_weight=1.0, learner_final_entropy_weight=0.0)
+        trainer = MixAndMatchTrainer(curriculum(lambda: pair()[1:]), settings, 0)
+        agent = trainer.agents[0]
+        learner = MixAndMatchLearner([agent], replace(settings.learner, clip=1e-9))
+        learner.anneal(progress)
+        x = torch.zeros(8, 4, 12)
+        still = torch.zeros(8, 4, dtype=torch.bool)
+        distribution, _, _ = agent(x, agent.memory(4), still)
+        actions = distribution.mean.detach()
+        lived = Sequences(
+            x, still, actions, distribution.log_prob(actions).detach(),
+            torch.zeros(9, 4), torch.zeros(8, 4), still, still, ~still, [agent.memory(4)],
+        )  # fmt: skip
+        before = agent.log_std.detach().clone()
+        learner.update(lived, 0.0, torch.Generator().manual_seed(0))
+        return float((agent.log_std.detach() - before).mean())
+
+    assert explored(0.0) > 1e-3 > 1e-6 > abs(explored(1.0))
 
 
 def test_a_state_travels_as_bytes() -> None:
