@@ -70,7 +70,7 @@ class Recurrent(Trunk):
         self._features = features
         size = features(torch.zeros(1, num_inputs)).shape[1]
         self.layers = nn.Sequential(nn.Linear(size, width), nn.SiLU())
-        self.unit = nn.GRU(width, width)
+        self.cell = nn.GRUCell(width, width)
         self.memory_size = width
         self.num_outputs = 2 * width
 
@@ -79,10 +79,15 @@ class Recurrent(Trunk):
         inputs = self.layers(self._features(x.flatten(0, 1))).unflatten(0, x.shape[:2])
         # whole stretches at once, up to where some episode begins
         firsts = {0, *torch.nonzero(begins.any(dim=1)).flatten().tolist()}
+        weights = list(self.cell.parameters())
         outputs = []
         for first, following in itertools.pairwise([*sorted(firsts), len(x)]):
             kept = memory * ~begins[first][:, None]
-            output, last = self.unit(inputs[first:following], kept[None])
+            output, last = torch.gru(
+                inputs[first:following], kept[None], weights,
+                has_biases=True, num_layers=1, dropout=0.0, train=self.training,
+                bidirectional=False, batch_first=False,
+            )  # fmt: skip
             outputs.append(output)
             memory = last[0]
         return torch.cat([inputs, torch.cat(outputs)], dim=-1), memory
