@@ -35,7 +35,6 @@ from moe_robot_control.evaluation.report import (
     write_json,
     write_page,
 )
-from moe_robot_control.policies.gating import MINIMUM_WEIGHT
 from moe_robot_control.policies.spaces import NUM_SCENARIOS, SKILLS, check_skill
 from moe_robot_control.share import share_path
 from moe_robot_control.world.observers import ErrorModel
@@ -75,6 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--json", type=Path, help="also write the results there")
     add("--out", type=Path, help="folder for a page with the table and a picture")
     add("--models", type=Path, help="folder of the policies (models/policies)")
+    add("--policy", default="", help="one network for all skills, by its name")
     add("--top-k", type=int, default=len(SKILLS), help="keep the k largest gate weights (all)")
     add(
         "--simulation",
@@ -139,6 +139,8 @@ def _check(args: argparse.Namespace) -> None:
         raise EvaluationError(f"--top-k must be 1 to {len(SKILLS)}, not {args.top_k}")
     if args.position_bias < 0 or args.position_noise < 0:
         raise EvaluationError("--position-bias and --position-noise must not be negative")
+    if args.teacher and args.policy:
+        raise EvaluationError("--policy is not for --teacher, which needs none")
     if not args.simulation and (args.teacher or args.position_bias or args.position_noise):
         raise EvaluationError("--teacher and --position-... need --simulation")
 
@@ -150,7 +152,7 @@ def _run_over_graph(args: argparse.Namespace, skills: list[str], scenarios: list
 
     args.skill, args.scenario = skills, scenarios
     models = "" if args.models is None else str(args.models.resolve())
-    options = GraphOptions(model_directory=models, top_k=args.top_k)
+    options = GraphOptions(policy=args.policy, model_directory=models, top_k=args.top_k)
     _report(args, TITLE, run_episodes(args, Console(), None, options))
     return 0
 
@@ -159,9 +161,10 @@ def _run_in_simulation(args: argparse.Namespace, skills: list[str], scenarios: l
     folder = share_path("models/policies") if args.models is None else args.models
     tasks: list[tuple[Controller, str | None, int | None]] = []
     for skill in skills:
-        tasks.append((teacher() if args.teacher else expert(folder, skill), skill, None))
+        own = teacher() if args.teacher else expert(folder, skill, args.policy)
+        tasks.append((own, skill, None))
     if scenarios:
-        whole = teacher() if args.teacher else mixture(folder, args.top_k, MINIMUM_WEIGHT)
+        whole = teacher() if args.teacher else mixture(folder, args.top_k, shared=args.policy)
         tasks += [(whole, None, number) for number in scenarios]
     seeds = list(range(args.seed, args.seed + args.episodes))
     outcomes: list[Outcome] = []

@@ -28,6 +28,12 @@ def test_teacher_presses_the_button(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert (tmp_path / "success.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_one_network_does_a_skill_and_a_job(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["evaluate", "--simulation", "--policy", "mix_and_match", "--episodes", "3"]
+    assert main([*words, "--skill", "pull_drawer", "--scenario", "2"]) == 0
+    assert capsys.readouterr().out.count("3/3") == 2
+
+
 def test_report_says_where_episodes_stopped() -> None:
     episodes = [
         Outcome(2, None, seed, "failed", seed == 1, 3.0 + seed, 2 * (seed == 1), 2)
@@ -87,6 +93,9 @@ def test_batch_size_does_not_matter() -> None:
         (["--top-k", "8"], "--top-k"),
         (["--position-bias", "-0.1"], "--position-bias"),
         (["--skill", "unbox", "--models", "/nowhere"], "/nowhere/unbox.onnx"),
+        (["--skill", "unbox", "--policy", "none_such"], "none_such.onnx"),
+        (["--scenario", "1", "--policy", "none_such"], "none_such.onnx"),
+        (["--teacher", "--policy", "soft_modular"], "--policy is not for --teacher"),
     ],
 )
 def test_bad_input_is_one_line(
