@@ -80,6 +80,11 @@ class NodeSpec:
         return arguments
 
 
+def folder_option(path: Path | None) -> str:
+    """A folder as `GraphOptions` name it: whole, because nodes may run elsewhere; empty of None."""
+    return "" if path is None else str(path.resolve())
+
+
 @dataclass(frozen=True)
 class GraphOptions:
     """What can be chosen about a graph.

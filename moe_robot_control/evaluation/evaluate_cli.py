@@ -147,11 +147,11 @@ def _check(args: argparse.Namespace) -> None:
 
 def _run_over_graph(args: argparse.Namespace, skills: list[str], scenarios: list[int]) -> int:
     # here, because the simulation needs no ROS
-    from moe_robot_control.graph import GraphOptions
+    from moe_robot_control.graph import GraphOptions, folder_option
     from moe_robot_control.nodes.demo import TITLE, run_episodes
 
     args.skill, args.scenario = skills, scenarios
-    models = "" if args.models is None else str(args.models.resolve())
+    models = folder_option(args.models)
     options = GraphOptions(policy=args.policy, model_directory=models, top_k=args.top_k)
     _report(args, TITLE, run_episodes(args, Console(), None, options))
     return 0

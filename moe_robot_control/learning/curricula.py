@@ -129,7 +129,7 @@ class HidingSuite:
 
     def _hidden(self, states: np.ndarray) -> np.ndarray:
         late = (self._steps >= self._visible)[..., None]
-        return np.where(late & self._last, 0.0, states).astype(states.dtype)
+        return np.where(late & self._last, 0.0, states)
 
 
 def build_curriculum(name: str, config: MixAndMatchConfig, num_threads: int = 0) -> Curriculum:

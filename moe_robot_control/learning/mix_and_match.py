@@ -25,7 +25,7 @@ from moe_robot_control.learning.action_distributions import (
     transfer,
 )
 from moe_robot_control.learning.agents import Agent
-from moe_robot_control.learning.networks import anneal
+from moe_robot_control.learning.networks import anneal, falling
 from moe_robot_control.learning.ppo import clipped_surrogate_loss, generalised_advantages
 
 SUPERVISED = ("transfer", "value_transfer")
@@ -264,8 +264,9 @@ class MixAndMatchLearner:
     def anneal(self, progress: float) -> None:
         """Set learning rate and entropy weight for a share of the training done."""
         config = self.config
-        left = 1.0 + progress * (config.final_entropy_weight - 1.0)
-        self._entropy_weight = left * config.entropy_weight
+        self._entropy_weight = falling(
+            config.entropy_weight, config.final_entropy_weight, progress
+        )
         anneal([self.optimizer], config.learning_rate, config.final_learning_rate, progress)
 
     def update(

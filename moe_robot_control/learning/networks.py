@@ -65,13 +65,18 @@ def mlp(
     return nn.Sequential(*layers, nn.Linear(inputs, outputs))
 
 
+def falling(value: float, final: float, progress: float) -> float:
+    """A setting for a share of the training done: falls linearly to `final * value`."""
+    return (1.0 + progress * (final - 1.0)) * value
+
+
 def anneal(
     optimizers: Sequence[torch.optim.Optimizer], rate: float, final: float, progress: float
 ) -> None:
-    """Set the learning rate for a share of the training done: falls linearly to `final * rate`."""
+    """Set the learning rate for a share of the training done; see `falling`."""
     for optimizer in optimizers:
         for group in optimizer.param_groups:
-            group["lr"] = (1.0 + progress * (final - 1.0)) * rate
+            group["lr"] = falling(rate, final, progress)
 
 
 class ActionNetwork(nn.Module):

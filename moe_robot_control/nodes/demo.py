@@ -17,7 +17,7 @@ from moe_robot_control.control.arm_config import ArmConfig
 from moe_robot_control.errors import MoeRobotControlError
 from moe_robot_control.evaluation.film import Film, plot_weights
 from moe_robot_control.evaluation.report import print_table, summarise, task_name, write_json
-from moe_robot_control.graph import GraphOptions
+from moe_robot_control.graph import GraphOptions, folder_option
 from moe_robot_control.nodes.episode_runner import EpisodeResult, EpisodeRunner, TickRecord
 from moe_robot_control.perception.camera import Camera, CameraExtrinsics, CameraIntrinsics
 from moe_robot_control.policies.spaces import NUM_SCENARIOS, SKILLS, check_skill
@@ -54,7 +54,7 @@ def add_episode_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the episodes; 0 if more than half of them succeeded."""
     console = Console()
-    models = "" if args.models is None else str(args.models.resolve())
+    models = folder_option(args.models)
     options = GraphOptions(headless=not args.viewer, policy=args.policy, model_directory=models)
     results = run_episodes(args, console, None if args.no_film else args.out, options)
     rows = summarise(results)
