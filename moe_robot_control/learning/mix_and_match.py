@@ -264,9 +264,7 @@ class MixAndMatchLearner:
     def anneal(self, progress: float) -> None:
         """Set learning rate and entropy weight for a share of the training done."""
         config = self.config
-        self._entropy_weight = falling(
-            config.entropy_weight, config.final_entropy_weight, progress
-        )
+        self._entropy_weight = falling(config.entropy_weight, config.final_entropy_weight, progress)
         anneal([self.optimizer], config.learning_rate, config.final_learning_rate, progress)
 
     def update(
