@@ -13,6 +13,7 @@ from tqdm import tqdm
 from moe_robot_control.evaluation.multitask_report import (
     TITLES,
     draw_curves,
+    published_table,
     success_table,
     training_table,
 )
@@ -112,6 +113,9 @@ def _write_report(
         if not any(result.suite == suite for result in results):
             continue
         text += [f"## {TITLES[suite]}", "", success_table(suite, results), training_table(own)]
+        if suite == "mt10":
+            steps = max(sum(part["environment_steps"] for part in one.metrics()) for one in own)
+            text.append(published_table(results, steps))
         draw_curves(out / f"{suite}_curves.png", own, TITLES[suite])
         text += [f"![{suite} curves]({suite}_curves.png)", ""]
         routed = next((one for one in own if one.method == ROUTED), None)

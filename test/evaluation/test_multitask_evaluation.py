@@ -11,7 +11,12 @@ import torch
 
 from moe_robot_control.cli import main
 from moe_robot_control.evaluation import multitask_evaluation
-from moe_robot_control.evaluation.multitask_report import curve_of, means, success_table
+from moe_robot_control.evaluation.multitask_report import (
+    curve_of,
+    means,
+    published_table,
+    success_table,
+)
 from moe_robot_control.evaluation.multitask_suite import (
     MultiTaskEvaluationError,
     TaskResult,
@@ -120,6 +125,19 @@ def test_means_are_over_tasks_then_over_seeds() -> None:
 
 def test_a_curve_is_the_mean_over_tasks(tmp_path: Path) -> None:
     np.testing.assert_allclose(curve_of(train(tmp_path)), [[35, 0.0], [70, 0.1]])
+
+
+def test_published_figures_stand_beside_own_ones_with_the_budgets() -> None:
+    results = [
+        TaskResult("mt10", method, 0, task, success, 10, "abc")
+        for method, success in (("soft_modular", 3), ("single_task", 5))
+        for task in ("reach-v3", "push-v3")
+    ]
+    table = published_table(results, 1_000_000)
+    assert "15 times as many as here" in table
+    assert "| Soft Modularization | 30.0% | 72% | 87% |" in table
+    # nothing was published of it
+    assert "| single-task SAC (a network each) | 50.0% | - | - |" in table
 
 
 def test_routing_is_followed_to_the_end_of_each_episode(tmp_path: Path) -> None:
