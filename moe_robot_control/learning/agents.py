@@ -62,7 +62,7 @@ class FeedForward(Trunk):
 
 
 class Recurrent(Trunk):
-    """A layer, then a gated recurrent unit (Cho et al. 2014), through which everything goes."""
+    """A layer, a gated recurrent unit (Cho et al. 2014), and what came in beside what it says."""
 
     def __init__(self, num_inputs: int, features: Features, width: int) -> None:
         """Build it; `features` as for `FeedForward`."""
@@ -72,7 +72,7 @@ class Recurrent(Trunk):
         self.layers = nn.Sequential(nn.Linear(size, width), nn.SiLU())
         self.cell = nn.GRUCell(width, width)
         self.memory_size = width
-        self.num_outputs = width
+        self.num_outputs = 2 * width
 
     def forward(self, x: Tensor, memory: Tensor, begins: Tensor) -> tuple[Tensor, Tensor]:
         """See `Trunk`."""
@@ -90,7 +90,7 @@ class Recurrent(Trunk):
             )  # fmt: skip
             outputs.append(output)
             memory = last[0]
-        return torch.cat(outputs), memory
+        return torch.cat([inputs, torch.cat(outputs)], dim=-1), memory
 
 
 class PerTask(Trunk):
