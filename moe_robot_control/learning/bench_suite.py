@@ -92,6 +92,11 @@ class BenchSuite:
         self._ended = terminated | truncated
         return Step(self._states(), rewards, terminated, self._ended.copy(), valid, success)
 
+    def rest(self, which: np.ndarray) -> None:
+        """See `TaskSuite`."""
+        for env, own in zip(self._envs, which, strict=True):
+            env.stop(own)
+
     def teach(self) -> np.ndarray:
         """What the scripted teachers would do now, in [-1, 1]. Shape (M, n, 4)."""
         commands = [

@@ -123,6 +123,10 @@ class HidingSuite:
         step.states = self._hidden(step.states)
         return step
 
+    def rest(self, which: np.ndarray) -> None:
+        """See `TaskSuite`."""
+        self._suite.rest(which)
+
     def teach(self) -> np.ndarray:
         """See `TaskSuite`; the teacher sees everything."""
         return self._suite.teach()

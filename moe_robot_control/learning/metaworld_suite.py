@@ -96,6 +96,9 @@ class MetaworldSuite:
             success=answer[..., 41] > 0.5,
         )
 
+    def rest(self, which: np.ndarray) -> None:
+        """See `TaskSuite`; all episodes are equally long here."""
+
     def teach(self) -> np.ndarray:
         """There is no teacher.
 

@@ -60,6 +60,12 @@ class TaskSuite(Protocol):
     def step(self, actions: np.ndarray) -> Step:
         """Do `actions` in [-1, 1], shape (M, n, a)."""
 
+    def rest(self, which: np.ndarray) -> None:
+        """These environments, (M, n), need not be stepped until all are reset.
+
+        What `step` says of them means nothing.
+        """
+
     def teach(self) -> np.ndarray:
         """What a teacher would do now, in [-1, 1]. Shape (M, n, a).
 
@@ -90,6 +96,7 @@ def run_episodes(
         yield running.copy(), states, actions, step
         states = step.states
         running &= ~step.ended
+        suite.rest(~running)
 
 
 def success_of(

@@ -77,6 +77,9 @@ class PointSuite:
         rewards = np.where(valid, before - away, 0.0) + 5.0 * success
         return Step(self._states(), rewards, success, self._over.copy(), valid, success)
 
+    def rest(self, which: np.ndarray) -> None:
+        pass
+
     def teach(self) -> np.ndarray:
         actions = np.zeros((1, self.num_envs, 4))
         actions[..., 0] = np.clip((self._goal - self._at) / 0.4, -1, 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from moe_robot_control.learning.bench_suite import BenchSuite
 from moe_robot_control.learning.multitask import MultiTaskConfig, MultiTaskTrainer, NetworkConfig
 from moe_robot_control.learning.sac import SacConfig
 from moe_robot_control.learning.settings import TrainingError
-from moe_robot_control.learning.task_suites import Step
+from moe_robot_control.learning.task_suites import Step, run_episodes
 from moe_robot_control.policies.spaces import SKILLS
 from moe_robot_control.world.handovers import Handovers
 from moe_robot_control.world.rewards import SUCCESS_REWARD
@@ -69,6 +70,9 @@ class Points:
         self._ended = success | (self._time >= 10)
         rewards = before - distance + success
         return Step(self._states(), rewards, success, self._ended.copy(), valid, success)
+
+    def rest(self, which: np.ndarray) -> None:
+        pass
 
     def teach(self) -> np.ndarray:
         return np.sign(np.array([[0.5], [-0.5]]) - self._x)[..., None]
@@ -149,6 +153,33 @@ def test_half_of_every_batch_is_demonstrated(tmp_path: Path) -> None:
         assert batch.tasks.shape == (8, 2) and batch.tasks.sum(0).tolist() == [4, 4]
     assert shown.terminated.sum() > 0
     trainer.run()
+
+
+def test_episodes_that_are_over_are_not_stepped_and_others_go_as_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def outcome() -> tuple[list[np.ndarray], list[int]]:
+        suite = BenchSuite(4, ("push_button", "unbox"))
+        moved = []
+        for env in suite._envs:
+            tick = env.sim.tick
+
+            def counted(velocities: Any, width: Any, ids: Any = None, tick: Any = tick) -> None:
+                moved.append(len(velocities) if ids is None else len(ids))
+                tick(velocities, width, ids)
+
+            monkeypatch.setattr(env.sim, "tick", counted)
+        found = [
+            np.where(running[..., None], step.states, 0.0)
+            for running, _, _, step in run_episodes(suite, lambda states: suite.teach(), 7)
+        ]
+        return found, moved
+
+    found, moved = outcome()
+    monkeypatch.setattr(BenchSuite, "rest", lambda self, which: None)
+    others, all_moved = outcome()
+    np.testing.assert_array_equal(found, others)
+    assert min(moved) == 0 and sum(moved) < 0.95 * sum(all_moved)
 
 
 def test_the_teachers_do_every_skill() -> None:
