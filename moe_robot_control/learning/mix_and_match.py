@@ -305,21 +305,23 @@ class MixAndMatchLearner:
         batches = 0
         count = lived.valid.shape[1]
         cloned = demonstrations is not None and config.cloning_weight > 0.0
-        supervised = cloned or pupil_of(position, len(self.agents)) is not None
+        taught = pupil_of(position, len(self.agents)) is not None
         trusted = True
         for _ in range(config.epochs):
-            if not (trusted or supervised):
+            if not (trusted or taught or cloned):
                 break
             gone: list[float] = []
             order = torch.randperm(count, generator=generator)
             for pick in order.chunk(config.minibatches):
-                parts, kl = self._losses(lived, advantages, targets, pick, position)
+                parts: dict[str, Tensor] = {}
+                if trusted or taught:
+                    parts, kl = self._losses(lived, advantages, targets, pick, position)
+                    gone.append(kl)
                 if not trusted:
                     parts = {name: part for name, part in parts.items() if name in SUPERVISED}
                 if cloned:
                     cloning = self.cloning_loss(demonstrations, position, generator)
                     parts["cloning"] = config.cloning_weight * cloning
-                gone.append(kl)
                 self.optimizer.zero_grad()
                 sum(parts.values()).backward()
                 # each by itself: what one agent learns must not slow another
@@ -327,9 +329,9 @@ class MixAndMatchLearner:
                     nn.utils.clip_grad_norm_(agent.parameters(), config.max_gradient_norm)
                 self.optimizer.step()
                 batches += 1
-                told = {name: float(part.detach()) for name, part in parts.items()} | {"kl": kl}
-                for name, value in told.items():
-                    sums[name] = sums.get(name, 0.0) + value
+                for name, part in parts.items():
+                    sums[name] = sums.get(name, 0.0) + float(part.detach())
+            sums["kl"] = sums.get("kl", 0.0) + sum(gone)
             trusted = trusted and sum(gone) / len(gone) <= config.target_kl
         return {name: value / batches for name, value in sums.items()}
 
