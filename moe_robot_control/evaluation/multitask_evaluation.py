@@ -114,7 +114,7 @@ def _write_report(
             continue
         text += [f"## {TITLES[suite]}", "", success_table(suite, results), training_table(own)]
         if suite == "mt10":
-            steps = max(sum(part["environment_steps"] for part in one.metrics()) for one in own)
+            steps = max(one.environment_steps for one in own)
             text.append(published_table(results, steps))
         draw_curves(out / f"{suite}_curves.png", own, TITLES[suite])
         text += [f"![{suite} curves]({suite}_curves.png)", ""]

@@ -68,8 +68,9 @@ def training_table(trained: Sequence[Trained]) -> str:
         "|---|---|---|---|",
     ]
     for method in dict.fromkeys(one.method for one in trained):
-        own = [one.metrics() for one in trained if one.method == method]
-        steps = sum(part["environment_steps"] for part in own[0])
+        same = [one for one in trained if one.method == method]
+        own = [one.metrics() for one in same]
+        steps = same[0].environment_steps
         minutes = ", ".join(f"{sum(p['seconds'] for p in parts) / 60:.0f}" for parts in own)
         parameters = sum(part["parameters"] for part in own[0])
         lines.append(f"| {METHODS[method]} | {steps:,} | {minutes} | {parameters:,} |")

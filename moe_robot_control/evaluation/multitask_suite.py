@@ -92,6 +92,11 @@ class Trained:
         """
         return [read_manifest(path)["metrics"] for path in self.models]
 
+    @property
+    def environment_steps(self) -> int:
+        """Of the training, of all tasks together."""
+        return sum(part["environment_steps"] for part in self.metrics())
+
 
 @dataclass(frozen=True)
 class TaskResult:

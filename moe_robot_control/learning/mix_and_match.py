@@ -273,7 +273,7 @@ class MixAndMatchLearner:
         position: float,
         generator: torch.Generator,
         demonstrations: Demonstrations | None = None,
-    ) -> dict[str, float]:
+    ) -> None:
         """Rounds of epochs over sequences; minibatches are whole sequences of some environments.
 
         PPO ends where the mixture has gone too far from what collected; transfer and cloning,
@@ -284,9 +284,6 @@ class MixAndMatchLearner:
             position: of the curriculum.
             generator: of the minibatches.
             demonstrations: that every agent clones.
-
-        Returns:
-            Means over the minibatches, by name.
         """
         config = self.config
         advantages = generalised_advantages(
@@ -301,8 +298,6 @@ class MixAndMatchLearner:
         targets = advantages + lived.values[:-1]
         known = advantages[lived.valid]
         advantages = (advantages - known.mean()) / (known.std(correction=0) + 1e-8)
-        sums: dict[str, float] = {}
-        batches = 0
         count = lived.valid.shape[1]
         cloned = demonstrations is not None and config.cloning_weight > 0.0
         taught = pupil_of(position, len(self.agents)) is not None
@@ -328,12 +323,7 @@ class MixAndMatchLearner:
                 for agent in self.agents:
                     nn.utils.clip_grad_norm_(agent.parameters(), config.max_gradient_norm)
                 self.optimizer.step()
-                batches += 1
-                for name, part in parts.items():
-                    sums[name] = sums.get(name, 0.0) + float(part.detach())
-            sums["kl"] = sums.get("kl", 0.0) + sum(gone)
             trusted = trusted and sum(gone) / len(gone) <= config.target_kl
-        return {name: value / batches for name, value in sums.items()}
 
     def _losses(
         self, lived: Sequences, advantages: Tensor, targets: Tensor, pick: Tensor, position: float

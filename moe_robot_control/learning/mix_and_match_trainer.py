@@ -107,19 +107,16 @@ class MixAndMatchTrainer:
         steps: int,
         position: Callable[[], float],
         tell: Callable[[], None] = lambda: None,
-    ) -> dict[str, float]:
+    ) -> None:
         """Train for at least so many environment steps.
 
         Args:
             steps: to be taken.
             position: of the curriculum, asked before each rollout.
             tell: called after each update.
-
-        Returns:
-            The last update's figures.
         """
         if steps <= 0:
-            return {}
+            return
         if not self.curve:
             self.evaluate(position())
         taught = self.curriculum.demonstrations(self.config.demonstrations)
@@ -129,7 +126,6 @@ class MixAndMatchTrainer:
         drawn = np.random.default_rng([self._seed, self._updates]).integers(2**31)
         runner = _Runner(suite, self.curriculum, int(drawn))
         policy: MixedPolicy | None = None
-        figures: dict[str, float] = {}
         while self.steps < until:
             now = position()
             fresh = MixedPolicy(self.agents, now, runner.count, self._generator)
@@ -139,13 +135,12 @@ class MixAndMatchTrainer:
             lived = runner.live(policy, self.config, self.returns)
             # also after a restored state, which brings the rate that it was reached with
             self._learner.anneal(min(self.steps / self.config.steps, 1.0))
-            figures = self._learner.update(lived, now, self._generator, taught)
+            self._learner.update(lived, now, self._generator, taught)
             before = self.steps // self.config.evaluate_every
             self._updates += 1
             if self.steps // self.config.evaluate_every > before or self.steps >= until:
                 self.evaluate(now)
             tell()
-        return figures
 
     def evaluate(self, position: float) -> None:
         """Add a point to the curve: likeliest actions, always the same episodes."""
