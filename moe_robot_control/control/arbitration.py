@@ -106,6 +106,7 @@ class Arbiter:
     def _forget_operators(self) -> None:
         self._operators: dict[Hashable, tuple[int, np.ndarray]] = {}
         self._operator_width: float | None = None
+        self._operated = False
 
     def set_weights(self, stamp: int, weights: Mapping[str, float]) -> None:
         """Take the gate's weights; missing experts weigh nothing."""
@@ -156,8 +157,11 @@ class Arbiter:
         if reason := self.inhibition:
             return Decision(None, reason)
         if self.has_operator(now) or self._mode == "teleop":
+            self._operated = True
             return self._operator_decision(now, width)
-        self._operator_width = None
+        if self._operated:
+            # not always: the opening of one who takes over may come before his twist
+            self._operator_width, self._operated = None, False
         return self._policy_decision(now)
 
     @property

@@ -197,7 +197,8 @@ class _Told:
         self.joints: dict[int, np.ndarray] = {}
         self.clock: list[tuple[int, int]] = []
         self.wishes: list[int] = []
-        self.twists, self.grippers, self.sources = _Held(), _Held(), _Held()
+        self.twists, self.sources = _Held(), _Held()
+        self.stamped_grippers, self.logged_grippers = _Held(), _Held()
         self.weights, self.operator_weights = _Held(), _Held()
 
     @property
@@ -223,7 +224,7 @@ class _Told:
         elif topic == "command/twist":
             self.twists.add(stamp, _xyz(content.twist.linear))
         elif topic == self._arm.topics["gripper"] and len(content.data) == 1:
-            self.grippers.add(message.log_time, self._arm.gripper_opening(content.data[0]))
+            self._take_gripper(message.log_time, content)
         elif topic == "gate/weights":
             self.weights.add(stamp, _named(content))
         elif topic == "teleop/weights":
@@ -232,6 +233,15 @@ class _Told:
             self.sources.add(stamp, _named(content))
         if done is not None:
             self.scenes.setdefault(*done)
+
+    def _take_gripper(self, log_time: int, content: Any) -> None:
+        opening = self._arm.gripper_opening(content.data[0])
+        label = content.layout.dim[0].label if content.layout.dim else ""
+        if label.isdecimal():
+            # it tells what it answers: when it was received depends on how busy the machine was
+            self.stamped_grippers.add(int(label), opening)
+        else:
+            self.logged_grippers.add(log_time, opening)
 
     def _take_joints(self, stamp: int, log_time: int, content: Any) -> tuple[int, Scene] | None:
         values = _named(content)
@@ -258,7 +268,9 @@ def _labels(told: _Told, stamps: np.ndarray) -> tuple[np.ndarray, np.ndarray, np
     for t, stamp in enumerate(stamps.tolist()):
         end = stamp + _PERIOD
         twist = told.twists.before(end, end - _FRESH)
-        opening = told.grippers.before(int(logged[t]))
+        opening = told.stamped_grippers.before(end)
+        if opening is None:
+            opening = told.logged_grippers.before(int(logged[t]))
         if twist is None or opening is None:
             continue
         source = told.sources.before(end, end - _FRESH) or {}

@@ -236,8 +236,9 @@ class VelocityCommanderNode(ManagedNode):
             # rclpy tells a callback's kind from its signature, which a bound method hides
             self._on_operator_twist(message, info)
 
-        subscribe(TwistStamped, "teleop/twist", on_operator_twist, COMMAND)
+        # the opening first: of two that came together, messages are taken in this order
         subscribe(JointState, "teleop/gripper", self._on_operator_gripper, COMMAND)
+        subscribe(TwistStamped, "teleop/twist", on_operator_twist, COMMAND)
         subscribe(Bool, topics["emergency_stop"], self._on_emergency_stop_topic, COMMAND)
 
     def _make_services(self) -> None:

@@ -197,6 +197,14 @@ def test_the_operator_wins_over_the_policy_while_he_holds_the_deadman() -> None:
     assert arbiter.decide(T + 210 * MS, width=0.024).action[3] == 0.024
 
 
+def test_the_opening_may_come_before_the_first_twist() -> None:
+    arbiter = make()
+    arbiter.set_operator_gripper(0.08)
+    assert arbiter.decide(T).action is None
+    arbiter.set_operator_twist(T, OPERATOR)
+    assert arbiter.decide(T, width=0.024).action[3] == 0.08
+
+
 def test_the_operator_wins_where_the_policy_has_nothing_to_say() -> None:
     arbiter = make()
     arbiter.set_operator_twist(T, OPERATOR)

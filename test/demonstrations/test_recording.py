@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from graph_recordings import (
     ARM,
+    START,
+    TICK,
     Script,
     joints_at,
     opening_at,
@@ -48,6 +50,20 @@ def test_everything_is_where_it_belongs(tmp_path: Path) -> None:
     assert found.commanded.all() and found.operator.all()
     assert not found.gaps.any() and found.incomplete == found.surplus == 0
     assert found.undecodable == {}
+
+
+def test_a_gripper_command_that_tells_its_stamp_counts_from_then(tmp_path: Path) -> None:
+    """However late it was received; here all by half a second."""
+
+    def tell(topic: str, index: int, message: dict[str, Any]) -> None:
+        if topic == ARM.topics["gripper"]:
+            stamp = START + 2 * TICK * index - 5 * 10**8
+            message["layout"]["dim"] = [{"label": str(stamp), "size": 1, "stride": 1}]
+
+    found = recording(tmp_path / "one", Script(change=tell))
+    # in the last half second the last one stays in force
+    ends = np.minimum(0.05 * np.arange(40) + 0.54, 1.98)
+    assert np.allclose(found.actions[:, 3], [opening_at(end) for end in ends])
 
 
 def test_only_what_somebody_commanded_is_an_episode(tmp_path: Path) -> None:
