@@ -51,7 +51,8 @@ class Curriculum:
         agents: builds those that take part, from simple to complex.
         suite: builds n environments of each task.
         judged_alone: whether a population compares what the last agent does alone, rather than
-            the mixture; where the mixture's success is that of agents that are thrown away.
+            the mixture; where the mixture's success is that of agents that are thrown away, or
+            it has none until the last agent acts nearly alone.
     """
 
     name: str
@@ -152,7 +153,7 @@ def build_curriculum(name: str, config: MixAndMatchConfig, num_threads: int = 0)
         pair = _BUILDERS[name](config)
         return {"simple": pair[:1], "complex": pair[1:], "both": pair}[config.agents]
 
-    return Curriculum(name, tasks, agents, suite, judged_alone=name == "multitask")
+    return Curriculum(name, tasks, agents, suite, judged_alone=name != "actions")
 
 
 def _actions(config: MixAndMatchConfig) -> list[Agent]:
