@@ -36,7 +36,7 @@ from moe_robot_control.learning.mix_and_match_config import CURRICULA
 
 _TITLES = {
     "actions": "Actions: a few moves at full speed to any velocity",
-    "architecture": "Architecture: feed-forward to recurrent, the last object hidden after a second",
+    "architecture": "Architecture: feed-forward to recurrent, the last object soon hidden",
     "multitask": "Tasks: one policy a skill to one policy for all seven",
 }
 
