@@ -114,6 +114,8 @@ def test_the_deadman_and_what_comes_when_it_is_released(pad: Pad) -> None:
     pad.set(LB, a1=1.0)
     pad.velocity([0.15, 0.0, 0.0])  # 60 % of 0.25 m/s
     assert pad.twists[-1].header.frame_id == "panda_link0"
+    # sent before the twist, but on a topic of its own
+    pad.client.until(lambda: pad.grippers, "an opening")
     assert dict(from_named_values(pad.grippers[-1])) == {"panda_gripper": 0.08}
     pad.set(a1=1.0)
     pad.velocity([0.0, 0.0, 0.0])
