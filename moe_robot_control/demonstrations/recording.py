@@ -17,6 +17,7 @@ from mcap.records import Schema
 from mcap_ros2.decoder import DecoderFactory
 
 from moe_robot_control.control.arm_config import ArmConfig
+from moe_robot_control.control.command_stamp import answered_stamp
 from moe_robot_control.control.kinematics import Kinematics
 from moe_robot_control.demonstrations.bag import Bag, EpisodeError, Message
 from moe_robot_control.policies.spaces import DECISION_PERIOD, OBJECTS, SKILLS, Scene
@@ -236,12 +237,12 @@ class _Told:
 
     def _take_gripper(self, log_time: int, content: Any) -> None:
         opening = self._arm.gripper_opening(content.data[0])
-        label = content.layout.dim[0].label if content.layout.dim else ""
-        if label.isdecimal():
-            # it tells what it answers: when it was received depends on how busy the machine was
-            self.stamped_grippers.add(int(label), opening)
-        else:
+        stamp = answered_stamp(content)
+        if stamp is None:
             self.logged_grippers.add(log_time, opening)
+        else:
+            # better: when it was received depends on how busy the machine was
+            self.stamped_grippers.add(stamp, opening)
 
     def _take_joints(self, stamp: int, log_time: int, content: Any) -> tuple[int, Scene] | None:
         values = _named(content)

@@ -13,6 +13,7 @@ from std_msgs.msg import Float64MultiArray, MultiArrayDimension
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 from visualization_msgs.msg import Marker
 
+from moe_robot_control.control.command_stamp import answered_stamp
 from moe_robot_control.errors import MoeRobotControlError
 
 NANOSECONDS = 1_000_000_000
@@ -229,5 +230,4 @@ def from_command(message: Float64MultiArray, size: int) -> tuple[int | None, np.
         raise MessageError(f"{len(values)} values, expected {size}")
     if not np.isfinite(values).all():
         raise MessageError("values are not finite")
-    label = message.layout.dim[0].label if message.layout.dim else ""
-    return (int(label) if label.isdecimal() else None), values
+    return answered_stamp(message), values
